@@ -1,0 +1,95 @@
+"""The composite application: one ASGI app, one lifespan, one chain of middlewares."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+
+from fastmcp import FastMCP
+from fastmcp.server.http import HostOriginGuardMiddleware
+from fastmcp.utilities.lifespan import combine_lifespans
+from mcp.server.transport_security import RequestBodyLimitMiddleware
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+
+from codeintel import __version__
+from codeintel.api import build_api
+from codeintel.context import ApplicationContext, Capabilities
+from codeintel.landing import landing_page
+from codeintel.logs import configure_logging
+from codeintel.metrics import HttpMetrics, Metrics
+from codeintel.middleware.forwarded import ForwardedHeaders
+from codeintel.middleware.mcp_endpoint import MCP_PATH, McpEndpoint
+from codeintel.middleware.response_headers import ResponseHeaders
+from codeintel.server import build_server
+from codeintel.settings import Settings
+from codeintel.store import IndexDirectory
+
+MAX_BODY_BYTES = 4 << 20
+"""Largest request body; the MCP SDK's own limit, here for every path."""
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings, server: FastMCP | None = None) -> Starlette:
+    """Return the application; `server` takes the place of the product's own MCP server."""
+    context = ApplicationContext(__version__, settings, IndexDirectory(settings.index_dir))
+    metrics = Metrics()
+    api = build_api(context, metrics)
+    # The host and origin guard stands in front of everything, not only of the MCP endpoint.
+    mcp_app = (server or build_server(context, metrics)).http_app(
+        path=MCP_PATH, host_origin_protection=False
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        configure_logging(settings.log_level)
+        logger.info("started: %s", Capabilities.of(context).as_dict())
+        yield
+        logger.info("stopped")
+
+    composite = Starlette(
+        routes=[
+            Route("/", landing_page(settings.mcp_url)),
+            Mount("/api", api),
+            # Last, because it answers for all other paths: OAuth routes live at the root.
+            Mount("/", mcp_app),
+        ],
+        middleware=[
+            Middleware(HttpMetrics, metrics=metrics),
+            Middleware(ForwardedHeaders, hops=settings.forwarded_hops),
+            Middleware(ResponseHeaders),
+            Middleware(
+                HostOriginGuardMiddleware,
+                allowed_hosts=[settings.public_host],
+                allowed_origins=[settings.public_url],
+                mode="strict",
+            ),
+            Middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES),
+            Middleware(McpEndpoint),
+        ],
+        lifespan=combine_lifespans(lifespan, mcp_app.lifespan),
+    )
+    for app in (composite, api, mcp_app):
+        app.router.redirect_slashes = False
+        app.add_exception_handler(HTTPException, _http_error)
+        app.add_exception_handler(Exception, _server_error)
+    return composite
+
+
+async def _http_error(_request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = error.headers if isinstance(error, HTTPException) else None
+    if status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
+        return Response(status_code=status, headers=headers)
+    detail = error.detail if isinstance(error, HTTPException) else ""
+    return JSONResponse({"detail": detail}, status, headers=headers)
+
+
+async def _server_error(_request: Request, _error: Exception) -> Response:
+    # The server logs the exception, which is raised again after this answer.
+    return JSONResponse({"detail": HTTPStatus.INTERNAL_SERVER_ERROR.phrase}, 500)

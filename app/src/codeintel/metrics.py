@@ -1,0 +1,132 @@
+"""Prometheus metrics with bounded labels."""
+
+import time
+from typing import Any
+
+from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
+from fastmcp.tools import ToolResult
+from mcp_types import CallToolRequestParams
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+ROUTES = frozenset(
+    {"/", "/api/livez", "/api/readyz", "/api/capz", "/api/sse", "/api/metrics", "/mcp"}
+)
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class Metrics:
+    """The metrics of one application, in a registry of their own."""
+
+    def __init__(self) -> None:
+        """Register everything at zero."""
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self.requests = Counter(
+            "codeintel_http_requests",
+            "Finished HTTP requests.",
+            ["route", "method", "status"],
+            registry=self._registry,
+        )
+        # Not the duration: that of an event stream is as long as the client likes.
+        self.first_byte = Histogram(
+            "codeintel_http_time_to_first_byte_seconds",
+            "Time from the request's head to the response's head.",
+            ["route"],
+            registry=self._registry,
+        )
+        self.open_streams = Gauge(
+            "codeintel_http_open_streams",
+            "Event streams that are being sent.",
+            ["route"],
+            registry=self._registry,
+        )
+        self.tool_calls = Counter(
+            "codeintel_tool_calls",
+            "Tool calls by outcome.",
+            ["tool", "outcome"],
+            registry=self._registry,
+        )
+
+    def render(self) -> bytes:
+        """Return everything in the Prometheus text format."""
+        return generate_latest(self._registry)
+
+
+class HttpMetrics:
+    """ASGI middleware that counts and times requests."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        """Record the requests to `app` in `metrics`."""
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve and record one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        metrics = self._metrics
+        # Labels come from fixed sets: a client must not be able to create time series.
+        path = scope["path"].rstrip("/") or "/"
+        route = path if path in ROUTES else "other"
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        started = time.perf_counter()
+        status = 500  # what a server sends when the application sends nothing
+        streaming = False
+
+        async def observe(message: Message) -> None:
+            nonlocal status, streaming
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                metrics.first_byte.labels(route).observe(time.perf_counter() - started)
+                if not streaming and _is_event_stream(message):
+                    streaming = True
+                    metrics.open_streams.labels(route).inc()
+            await send(message)
+
+        try:
+            await self._app(scope, receive, observe)
+        finally:
+            metrics.requests.labels(route, method, str(status)).inc()
+            if streaming:
+                metrics.open_streams.labels(route).dec()
+
+
+class ToolMetrics(Middleware):
+    """FastMCP middleware that counts tool calls."""
+
+    def __init__(self, metrics: Metrics, tools: frozenset[str]) -> None:
+        """Count calls of `tools` by name and of any other name as ``other``."""
+        self._metrics = metrics
+        self._tools = tools
+
+    async def on_call_tool(
+        self,
+        context: MiddlewareContext[CallToolRequestParams],
+        call_next: CallNext[CallToolRequestParams, ToolResult],
+    ) -> ToolResult:
+        """Serve and count one call."""
+        name = context.message.name if context.message.name in self._tools else "other"
+        outcome = "error"
+        try:
+            result = await call_next(context)
+            outcome = "error" if result.is_error else "ok"
+            return result
+        finally:
+            self._metrics.tool_calls.labels(name, outcome).inc()
+
+
+def _is_event_stream(message: Message) -> bool:
+    headers: Any = message.get("headers", ())
+    return any(
+        name.lower() == b"content-type" and value.startswith(b"text/event-stream")
+        for name, value in headers
+    )

@@ -1,0 +1,1 @@
+"""Plain ASGI middlewares, one idea each."""

@@ -1,0 +1,100 @@
+"""Settings of the service, read from ``CODEINTEL_*`` variables and systemd credentials."""
+
+import os
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
+
+from codeintel.errors import CodeintelError
+
+PREFIX = "CODEINTEL_"
+
+
+def default_index_dir() -> Path:
+    """Return ``$STATE_DIRECTORY/indexes`` under systemd, ``./indexes`` elsewhere."""
+    # systemd joins several state directories with colons; the first one is ours.
+    state = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    return Path(state or ".") / "indexes"
+
+
+class Settings(BaseSettings):
+    """What an operator can set; each field is ``CODEINTEL_<NAME>`` in the environment."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    public_url: str = "http://localhost:8000"
+    """Origin under which clients reach the server: scheme, host and port, no path."""
+
+    index_dir: Path = Field(default_factory=default_index_dir)
+    """Directory with one ``<repository>.sqlite`` per repository."""
+
+    forwarded_hops: int = Field(default=0, ge=0, le=8)
+    """Number of trusted proxies in front: 1 behind nginx, 0 when clients connect directly."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least severe level that is logged."""
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_origin(cls, value: str) -> str:
+        parts = urlsplit(value)
+        _ = parts.port  # raises for what is no number
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("must be an http:// or https:// URL with a host")
+        if parts.path not in {"", "/"} or parts.query or parts.fragment or parts.username:
+            raise ValueError("must be scheme, host and port only, without a path")
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (no .env file)
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (replaced)
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments, then the environment, then systemd credentials."""
+        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+        return (
+            init_settings,
+            env_settings,
+            SecretsSettingsSource(settings_cls, secrets_dir=credentials),
+        )
+
+    @property
+    def public_host(self) -> str:
+        """Host name in `public_url`, without the port."""
+        return urlsplit(self.public_url).hostname or ""
+
+    @property
+    def mcp_url(self) -> str:
+        """Address that a client is given."""
+        return f"{self.public_url}/mcp"
+
+
+def load_settings() -> Settings:
+    """Read the settings; refuse misspelt names, which would otherwise be silently ignored.
+
+    Raises CodeintelError for an unknown name or a value that does not validate.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in sorted(os.environ):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            nearest = get_close_matches(name.upper(), known, n=1, cutoff=0)[0]
+            raise CodeintelError(f"unknown setting {name}; did you mean {nearest}?")
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = PREFIX + str(first["loc"][0]).upper()
+        raise CodeintelError(f"{name}: {first['msg']}") from error

@@ -1,0 +1,126 @@
+"""The application under the real server, started as the service starts it."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from fastmcp import Client
+from fastmcp.client.transports import StreamableHttpTransport
+
+Index = Callable[..., object]
+
+
+class Server:
+    """A Hypercorn process on a unix socket that was opened before it, as by systemd."""
+
+    def __init__(self, socket_path: Path, log: Path, environment: dict[str, str]) -> None:
+        self.socket_path = socket_path
+        self.log = log
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(socket_path))
+        listener.listen()
+        command = [sys.executable, "-m", "hypercorn", "--workers", "0"]
+        command += ["--bind", f"fd://{listener.fileno()}", "codeintel.asgi:app"]
+        with log.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                command,
+                pass_fds=[listener.fileno()],
+                stderr=stderr,
+                env=os.environ | environment,
+                cwd=socket_path.parent,
+            )
+        listener.close()
+
+    def client(self) -> httpx2.Client:
+        transport = httpx2.HTTPTransport(uds=str(self.socket_path))
+        return httpx2.Client(transport=transport, base_url="http://localhost", timeout=20)
+
+
+@pytest.fixture
+def server(tmp_path: Path, index: Index, index_dir: Path) -> Iterator[Server]:
+    index({"a.py": "needle\n"}, "main")
+    running = Server(
+        tmp_path / "s",
+        tmp_path / "log",
+        {
+            "CODEINTEL_PUBLIC_URL": "https://mcp.example.com",
+            "CODEINTEL_INDEX_DIR": str(index_dir),
+            "CODEINTEL_FORWARDED_HOPS": "1",
+        },
+    )
+    yield running
+    running.process.kill()
+    running.process.wait()
+
+
+@pytest.mark.anyio
+async def test_service(server: Server) -> None:
+    with server.client() as client:
+        # The kernel queues the connection until the application has started.
+        ready = client.get("/api/readyz")
+        assert ready.status_code == 200
+        proxied = {
+            "Host": "mcp.example.com",
+            "X-Forwarded-For": "203.0.113.7",
+            "X-Forwarded-Proto": "https",
+        }
+        origin = {"Origin": "https://mcp.example.com"}
+        assert client.get("/", headers=proxied | origin).status_code == 200
+        assert client.get("/", headers=proxied | {"Origin": "https://evil"}).status_code == 403
+        assert client.get("/", headers={"Host": "evil.example"}).status_code == 421
+        assert client.get("/api/metrics").status_code == 200
+        assert client.get("/api/metrics", headers=proxied).status_code == 404
+        assert_events_arrive_one_by_one(client)
+        assert client.post("/api/livez", content=iter([b"x" * 65536] * 65)).status_code == 413
+    await assert_both_generations_work(server)
+    server.process.terminate()
+    assert server.process.wait(10) == 0
+    lines = [line for line in server.log.read_text().splitlines() if line.startswith("{")]
+    messages = [json.loads(line)["message"] for line in lines]
+    assert messages[0].startswith("started")
+    assert messages[-1] == "stopped"
+    assert "Traceback" not in server.log.read_text()
+
+
+def assert_events_arrive_one_by_one(client: httpx2.Client) -> None:
+    with client.stream("GET", "/api/sse?interval=0.1&count=4") as stream:
+        assert stream.headers["x-accel-buffering"] == "no"
+        arrivals = [time.monotonic() for line in stream.iter_lines() if line.startswith("data:")]
+    assert len(arrivals) == 4
+    assert min(b - a for a, b in pairwise(arrivals)) > 0.03
+
+
+async def assert_both_generations_work(server: Server) -> None:
+    def over_the_socket(
+        headers: dict[str, str] | None = None,
+        timeout: httpx2.Timeout | None = None,
+        auth: httpx2.Auth | None = None,
+        **_named: object,
+    ) -> httpx2.AsyncClient:
+        transport = httpx2.AsyncHTTPTransport(uds=str(server.socket_path))
+        return httpx2.AsyncClient(transport=transport, headers=headers, timeout=timeout, auth=auth)
+
+    url = "http://localhost/mcp"
+    for mode in ("legacy", "2026-07-28"):
+        transport = StreamableHttpTransport(url, httpx_client_factory=over_the_socket)
+        async with Client[Any](transport, mode=mode) as client:
+            found = await client.call_tool("grep", {"pattern": "needle"})
+            assert found.structured_content is not None
+            assert found.structured_content["files"] == [{"path": "a.py", "lines": ["1: needle"]}]
+
+
+def test_a_misspelt_setting_stops_the_start(tmp_path: Path) -> None:
+    refused = Server(tmp_path / "s", tmp_path / "log", {"CODEINTEL_PUBLC_URL": "x"})
+    assert refused.process.wait(20) != 0
+    assert refused.log.read_text() == (
+        "codeintel: unknown setting CODEINTEL_PUBLC_URL; did you mean CODEINTEL_PUBLIC_URL?\n"
+    )

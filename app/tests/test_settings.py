@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+from codeintel.errors import CodeintelError
+from codeintel.settings import Settings, load_settings
+
+
+def test_defaults_serve_a_local_trial() -> None:
+    settings = load_settings()
+    assert settings.mcp_url == "http://localhost:8000/mcp"
+    assert settings.index_dir == Path("indexes")
+    assert settings.forwarded_hops == 0
+
+
+def test_index_dir_follows_the_state_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/codeintel:/var/lib/other")
+    assert load_settings().index_dir == Path("/var/lib/codeintel/indexes")
+
+
+def test_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CODEINTEL_PUBLIC_URL", "https://mcp.example.com:8443/")
+    monkeypatch.setenv("CODEINTEL_INDEX_DIR", "/srv/indexes")
+    settings = load_settings()
+    assert settings.public_url == "https://mcp.example.com:8443"
+    assert settings.public_host == "mcp.example.com"
+    assert settings.index_dir == Path("/srv/indexes")
+
+
+def test_credentials_are_read_after_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "codeintel_public_url").write_text("https://credential.example.com\n")
+    (tmp_path / "codeintel_log_level").write_text("ERROR")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("CODEINTEL_LOG_LEVEL", "DEBUG")
+    settings = load_settings()
+    assert settings.public_url == "https://credential.example.com"
+    assert settings.log_level == "DEBUG"
+
+
+def test_an_unknown_name_is_refused_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CODEINTEL_PUBLC_URL", "https://mcp.example.com")
+    with pytest.raises(CodeintelError, match=r"PUBLC_URL; did you mean CODEINTEL_PUBLIC_URL\?"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CODEINTEL_PUBLIC_URL", "mcp.example.com"),
+        ("CODEINTEL_PUBLIC_URL", "ftp://mcp.example.com"),
+        ("CODEINTEL_PUBLIC_URL", "https://mcp.example.com/mcp"),
+        ("CODEINTEL_PUBLIC_URL", "https://me@mcp.example.com"),
+        ("CODEINTEL_PUBLIC_URL", "https://mcp.example.com:port"),
+        ("CODEINTEL_FORWARDED_HOPS", "-1"),
+        ("CODEINTEL_LOG_LEVEL", "LOUD"),
+    ],
+)
+def test_a_bad_value_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(CodeintelError) as refusal:
+        load_settings()
+    assert str(refusal.value).startswith(f"{name}: ")
+    assert "\n" not in str(refusal.value)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().forwarded_hops = 3

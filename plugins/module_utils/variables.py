@@ -1,0 +1,58 @@
+# Copyright: (c) 2026, codeintel.mcp_edge contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What is wrong with the variables that a role was given, said so that a user can mend it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+COLLECTION_INPUTS = ("mcp_edge_acme_email", "mcp_edge_domain", "mcp_edge_topology")
+
+
+def unknown(names: Iterable[str], known: Iterable[str], prefix: str) -> list[str]:
+    """Return one complaint for each name with the prefix that is not known."""
+    known = sorted(known)
+    complaints = []
+    for name in sorted(n for n in names if n.startswith(prefix) and n not in known):
+        near = difflib.get_close_matches(name, known, n=1)
+        remedy = f"did you mean {near[0]}?" if near else f"known are: {', '.join(known)}"
+        complaints.append(f"{name} is not a variable of this collection: {remedy}")
+    return complaints
+
+
+def malformed(
+    spec: Mapping[str, Mapping[str, Any]],
+    given: Mapping[str, Any],
+    shapes: Mapping[str, Mapping[str, str]],
+) -> list[str]:
+    """Return one complaint for each value of the wrong type, choice or shape.
+
+    :param spec: options as in a role's ``meta/argument_specs.yml``.
+    :param given: values, already templated.
+    :param shapes: for a name, the ``pattern`` that its value (each item of a list) matches in
+        full, and the ``remedy`` that is said otherwise.
+    """
+    complaints = []
+    for name, value in given.items():
+        option = spec[name]
+        shown = "(hidden)" if option.get("no_log") else json.dumps(value, default=str)
+        # ArgumentSpecValidator turns a dict or a list that stands for a string into its repr.
+        if option.get("type", "str") in ("str", "path") and isinstance(value, (dict, list)):
+            complaints.append(f"{name} is {shown}: give a string")
+            continue
+        checked = ArgumentSpecValidator({name: dict(option)}).validate({name: value})
+        if checked.error_messages:
+            reasons = "; ".join(checked.error_messages)
+            complaints.append(f"{name} is {shown}: {'of the wrong kind' if option.get('no_log') else reasons}")
+            continue
+        shape = shapes.get(name)
+        items = value if isinstance(value, list) else [value]
+        if shape and not all(re.fullmatch(shape["pattern"], str(item)) for item in items):
+            complaints.append(f"{name} is {shown}: {shape['remedy']}")
+    return complaints

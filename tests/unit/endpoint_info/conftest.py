@@ -1,0 +1,318 @@
+"""Real servers on loopback: one as it should be, and one for each kind of harm."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import pytest
+import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from fastmcp import FastMCP
+from fastmcp.exceptions import ToolError
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+
+if TYPE_CHECKING:
+    from hypercorn.typing import ASGIFramework
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+REPOSITORY = Path(__file__).parents[3]
+COLLECTIONS = REPOSITORY / ".cache" / "collections"
+COLLECTION = COLLECTIONS / "ansible_collections" / "codeintel" / "mcp_edge"
+
+if not COLLECTION.exists():
+    COLLECTION.parent.mkdir(parents=True, exist_ok=True)
+    COLLECTION.unlink(missing_ok=True)
+    COLLECTION.symlink_to(REPOSITORY)
+sys.path.insert(0, str(COLLECTIONS))
+
+NAME = "edge.test"
+LOOPBACK = "127.0.0.1"
+CONNECTION_HEADERS = {b"connection", b"keep-alive", b"transfer-encoding", b"upgrade"}
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A CA of the tests' own, which writes its files into a folder."""
+
+    folder: Path
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+
+    @classmethod
+    def create(cls, folder: Path, name: str) -> Authority:
+        key = ec.generate_private_key(ec.SECP256R1())
+        usage = x509.KeyUsage(
+            digital_signature=True,
+            key_cert_sign=True,
+            crl_sign=True,
+            content_commitment=False,
+            key_encipherment=False,
+            data_encipherment=False,
+            key_agreement=False,
+            encipher_only=False,
+            decipher_only=False,
+        )
+        certificate = (
+            _builder(name, name, key.public_key(), days=30)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(usage, critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        authority = cls(folder, key, certificate)
+        authority.path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        return authority
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f"{self.name}.pem"
+
+    @property
+    def name(self) -> str:
+        return str(
+            self.certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value
+        )
+
+    def issue(self, name: str, *, days: int = 30) -> tuple[Path, Path]:
+        """Write a certificate that ends in some days, and its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = x509.SubjectAlternativeName([x509.DNSName(name)])
+        issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+        certificate = (
+            _builder(name, self.name, key.public_key(), days=days)
+            .add_extension(names, critical=False)
+            .add_extension(issuer_key, critical=False)
+            .sign(self.key, hashes.SHA256())
+        )
+        certfile = self.folder / f"{name}-{days}.pem"
+        keyfile = certfile.with_suffix(".key")
+        certfile.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        keyfile.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return certfile, keyfile
+
+
+def _builder(
+    name: str, issuer: str, key: ec.EllipticCurvePublicKey, *, days: int
+) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
+        .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer)]))
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=60))
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )
+
+
+async def livez(_: Request) -> Response:
+    return PlainTextResponse("alive")
+
+
+async def broken(_: Request) -> Response:
+    return PlainTextResponse("broken", status_code=503)
+
+
+async def denied(request: Request) -> Response:
+    # Hypercorn's QUIC listener can die of a body that nobody reads.
+    await request.body()
+    return PlainTextResponse("who are you?", status_code=401)
+
+
+async def silent(request: Request) -> Response:
+    await request.body()
+    await asyncio.Event().wait()
+    return Response()
+
+
+async def whoami(request: Request) -> Response:
+    """Answer 200 to the bearer of the tests' token only."""
+    known = request.headers.get("authorization") == "Bearer secret-of-the-tests"
+    return Response(status_code=200 if known else 401)
+
+
+async def events(request: Request) -> Response:
+    """Send events at an interval; together says how many at once, ends that fewer come."""
+    query = request.query_params
+    interval, together = float(query["interval"]), int(query.get("together", 1))
+    count = int(query.get("ends", query["count"]))
+
+    async def stream() -> AsyncIterator[str]:
+        for first in range(0, count, together):
+            await asyncio.sleep(interval * (together - 1 if first == 0 else together))
+            yield "".join(f"data: {n}\n\n" for n in range(first, min(first + together, count)))
+
+    return StreamingResponse(stream(), media_type="text/event-stream")
+
+
+class EndToEndHeaders:
+    """Drop the headers that speak of one HTTP/1.1 connection, as an edge does."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def cleaned(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [
+                    header for header in message["headers"] if header[0] not in CONNECTION_HEADERS
+                ]
+            await send(message)
+
+        await self.app(scope, receive, cleaned)
+
+
+def application() -> ASGIApp:
+    mcp: FastMCP[None] = FastMCP("tests", version="1.2.3")
+
+    @mcp.tool
+    def grep(pattern: str) -> str:
+        return f"app.py:1: {pattern}"
+
+    @mcp.tool
+    def fail() -> str:
+        raise ToolError("nothing works")
+
+    mcp_app = mcp.http_app(path="/mcp")
+    routes = [
+        Route("/api/livez", livez),
+        Route("/api/broken", broken),
+        Route("/api/sse", events),
+        Route("/api/whoami", whoami),
+        Route("/silent", silent, methods=["GET", "POST"]),
+        Route("/denied", denied, methods=["GET", "POST"]),
+        Mount("/", mcp_app),
+    ]
+    return EndToEndHeaders(Starlette(routes=routes, lifespan=mcp_app.lifespan))
+
+
+def bound(kind: socket.SocketKind, address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    bound_socket = socket.socket(family, kind)
+    bound_socket.bind((address, port))
+    return bound_socket
+
+
+@dataclass
+class Site:
+    """A server: its port and its settings."""
+
+    port: int
+    config: Config
+
+    @classmethod
+    def create(
+        cls,
+        pair: tuple[Path, Path],
+        *,
+        quic: bool = True,
+        alt_svc: str | None = None,
+        address: str = LOOPBACK,
+        alpn: tuple[str, ...] = ("h2", "http/1.1"),
+    ) -> Site:
+        """Take a port; connections wait in its queue until the server runs."""
+        tcp = bound(socket.SOCK_STREAM, address, 0)
+        tcp.listen()
+        port = tcp.getsockname()[1]
+        config = Config()
+        config.errorlog = None
+        config.alpn_protocols = list(alpn)
+        config.certfile, config.keyfile = map(str, pair)
+        config.bind = f"fd://{tcp.detach()}"
+        if quic:
+            config.quic_bind = f"fd://{bound(socket.SOCK_DGRAM, address, port).detach()}"
+            alt_svc = alt_svc or f'h3=":{port}"; ma=86400'
+        config.alt_svc_headers = [alt_svc] if alt_svc else []
+        return cls(port, config)
+
+    @property
+    def url(self) -> str:
+        return f"https://{NAME}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Sites:
+    """The servers, by what is wrong with each."""
+
+    ca_path: str
+    stranger_path: str
+    good: Site
+    good_v6: Site
+    without_h3: Site
+    http1_only: Site
+    dead_alt_svc: Site
+    expired: Site
+    other_name: Site
+
+    def __iter__(self) -> Iterator[Site]:
+        return iter(value for value in vars(self).values() if isinstance(value, Site))
+
+
+async def serve_all(sites: Sites) -> None:
+    async with asyncio.TaskGroup() as group:
+        for site in sites:
+            # Hypercorn's types of ASGI are stricter than Starlette's.
+            app = cast("ASGIFramework", application())
+            group.create_task(serve(app, site.config, shutdown_trigger=asyncio.Event().wait))
+
+
+def run_servers(sites: Sites) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve_all(sites))
+
+
+@pytest.fixture(scope="session")
+def dead_port() -> Iterator[int]:
+    """Hold a UDP port where nobody answers."""
+    with bound(socket.SOCK_DGRAM, LOOPBACK, 0) as taken:
+        taken.connect((LOOPBACK, 9))  # it takes datagrams from there only: others are refused
+        yield taken.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority.create(tmp_path_factory.mktemp("tls"), "tests-ca")
+
+
+@pytest.fixture(scope="session")
+def sites(authority: Authority, dead_port: int) -> Iterator[Sites]:
+    good = authority.issue(NAME)
+    servers = Sites(
+        ca_path=str(authority.path),
+        stranger_path=str(Authority.create(authority.folder, "stranger-ca").path),
+        good=Site.create(good),
+        good_v6=Site.create(good, address="::1"),
+        without_h3=Site.create(good, quic=False),
+        http1_only=Site.create(good, quic=False, alpn=("http/1.1",)),
+        dead_alt_svc=Site.create(good, quic=False, alt_svc=f'h3=":{dead_port}"'),
+        expired=Site.create(authority.issue(NAME, days=-1)),
+        other_name=Site.create(authority.issue("other.test")),
+    )
+    # A process of their own, so that the tests' work does not delay their events.
+    process = multiprocessing.get_context("fork").Process(target=run_servers, args=(servers,))
+    process.start()
+    yield servers
+    process.kill()
+    process.join()
