@@ -62,6 +62,7 @@ async def test_routes_beside_the_endpoint_are_reached_and_crashes_are_json(serve
             "url": "https://mcp.example.com/.well-known/thing",
         }
         assert (await client.post("/.well-known/thing")).status_code == 405
+        assert (await client.get("/.well-known/thing/")).status_code == 404
         crashed = await client.get("/crash")
         assert crashed.status_code == 500
         assert crashed.json() == {"detail": "Internal Server Error"}

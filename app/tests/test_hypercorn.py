@@ -6,15 +6,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from fastmcp import Client
-from fastmcp.client.transports import StreamableHttpTransport
 
 Index = Callable[..., object]
 
@@ -62,8 +60,7 @@ def server(tmp_path: Path, index: Index, index_dir: Path) -> Iterator[Server]:
     running.process.wait()
 
 
-@pytest.mark.anyio
-async def test_service(server: Server) -> None:
+def test_service(server: Server) -> None:
     with server.client() as client:
         # The kernel queues the connection until the application has started.
         ready = client.get("/api/readyz")
@@ -80,8 +77,7 @@ async def test_service(server: Server) -> None:
         assert client.get("/api/metrics").status_code == 200
         assert client.get("/api/metrics", headers=proxied).status_code == 404
         assert_events_arrive_one_by_one(client)
-        assert client.post("/api/livez", content=iter([b"x" * 65536] * 65)).status_code == 413
-    await assert_both_generations_work(server)
+        assert_both_generations_work(client)
     server.process.terminate()
     assert server.process.wait(10) == 0
     lines = [line for line in server.log.read_text().splitlines() if line.startswith("{")]
@@ -99,23 +95,35 @@ def assert_events_arrive_one_by_one(client: httpx2.Client) -> None:
     assert min(b - a for a, b in pairwise(arrivals)) > 0.03
 
 
-async def assert_both_generations_work(server: Server) -> None:
-    def over_the_socket(
-        headers: dict[str, str] | None = None,
-        timeout: httpx2.Timeout | None = None,
-        auth: httpx2.Auth | None = None,
-        **_named: object,
-    ) -> httpx2.AsyncClient:
-        transport = httpx2.AsyncHTTPTransport(uds=str(server.socket_path))
-        return httpx2.AsyncClient(transport=transport, headers=headers, timeout=timeout, auth=auth)
+def assert_both_generations_work(client: httpx2.Client) -> None:
+    """Speak the protocol by hand: anyio's asynchronous unix sockets are not reliable on 3.13.0."""
+    accept = {"Accept": "application/json, text/event-stream"}
+    grep = {"name": "grep", "arguments": {"pattern": "needle"}}
 
-    url = "http://localhost/mcp"
-    for mode in ("legacy", "2026-07-28"):
-        transport = StreamableHttpTransport(url, httpx_client_factory=over_the_socket)
-        async with Client[Any](transport, mode=mode) as client:
-            found = await client.call_tool("grep", {"pattern": "needle"})
-            assert found.structured_content is not None
-            assert found.structured_content["files"] == [{"path": "a.py", "lines": ["1: needle"]}]
+    def post(
+        method: str, params: Mapping[str, object], headers: dict[str, str]
+    ) -> tuple[dict[str, object], httpx2.Headers]:
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        response = client.post("/mcp", json=body, headers=accept | headers)
+        assert response.status_code == 200
+        [data] = [line for line in response.text.splitlines() if "jsonrpc" in line]
+        result: dict[str, object] = json.loads(data.removeprefix("data: "))["result"]
+        return result, response.headers
+
+    who = {"name": "test", "version": "0"}
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": who}
+    _, opened = post("initialize", hello, {})
+    with_session, _ = post("tools/call", grep, {"Mcp-Session-Id": opened["mcp-session-id"]})
+
+    key = "io.modelcontextprotocol/"
+    meta = {f"{key}protocolVersion": "2026-07-28", f"{key}clientInfo": who}
+    meta |= {f"{key}clientCapabilities": {}}
+    headers = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "grep"}
+    stateless, _ = post("tools/call", {**grep, "_meta": meta}, headers)
+
+    for result in (with_session, stateless):
+        found: Any = result["structuredContent"]
+        assert found["files"] == [{"path": "a.py", "lines": ["1: needle"]}]
 
 
 def test_a_misspelt_setting_stops_the_start(tmp_path: Path) -> None:

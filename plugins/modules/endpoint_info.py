@@ -201,6 +201,7 @@ checks:
 """
 
 import asyncio
+import importlib
 import ipaddress
 import logging
 import time
@@ -232,6 +233,10 @@ try:
         check_sse,
     )
     from ansible_collections.codeintel.mcp_edge.plugins.module_utils.endpoint import Endpoint
+
+    # What the libraries import in their first request would count as its time.
+    for late in ("h2.connection", "httpcore2", "jsonschema.validators"):
+        importlib.import_module(late)
 except ImportError:
     MISSING = traceback.format_exc()
 

@@ -28,7 +28,6 @@ def build_api(context: ApplicationContext, metrics: Metrics) -> FastAPI:
         version=context.version,
         docs_url=None,
         redoc_url=None,
-        redirect_slashes=False,
     )
 
     @api.get("/livez")
@@ -63,7 +62,7 @@ def build_api(context: ApplicationContext, metrics: Metrics) -> FastAPI:
 
     @api.get("/sse")
     async def sse(
-        interval: Annotated[float, Query(ge=0.01, le=300, allow_inf_nan=False)] = 1.0,
+        interval: Annotated[float, Query(ge=0.01, le=300)] = 1.0,
         count: Annotated[int, Query(ge=1, le=10_000)] = 10,
     ) -> StreamingResponse:
         """Send `count` events, `interval` seconds apart, to measure what the edge does to them."""

@@ -27,7 +27,7 @@ def check(sites: Sites, site: Site, **arguments: object) -> dict[str, dict[str, 
         "ca_path": sites.ca_path,
         "sse_path": "",
         "mcp_path": "",
-        "timeout": 3.0,
+        "timeout": 10.0,
     }
     checks = asyncio.run(endpoint_info.run(params | arguments))
     return {each.name: each.as_dict() for each in checks}

@@ -1,0 +1,171 @@
+"""Run the demo: hosts up, site.yml, an index, verify.yml; then one table of what a client saw."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+REPORT = ROOT / ".cache/lab/demo.json"
+LOG = ROOT / ".cache/lab/demo.log"
+INVENTORY = ["--inventory=molecule/shared/inventory", "--inventory=molecule/demo/inventory.yml"]
+UNITS = ("codeintel.service", "nginx.service", "certbot.service")
+
+NEXT = """
+The demo stands. It has no authentication: whoever reaches the address may call its tools.
+What to type next:
+  ssh -i .cache/lab/id_ed25519 root@10.203.52.30    # the client; https://mcp.test is the endpoint
+  ssh -i .cache/lab/id_ed25519 root@10.203.52.10    # the host; journalctl -u codeintel -f
+  on the client: curl --http3-only https://mcp.test/api/capz
+  on the client: curl --http3-only -N 'https://mcp.test/api/sse?interval=0.5&count=20'
+  bin/demo          # again, in under a minute
+  bin/demo --down   # remove it
+For a host of your own: README.md, "On your host"."""
+
+
+class Demo:
+    """The steps of the demo, each of which says what it does while it works."""
+
+    def __init__(self, start: float) -> None:
+        """Count the seconds from the start, in seconds since the epoch."""
+        self.start = start
+        LOG.parent.mkdir(parents=True, exist_ok=True)
+        LOG.write_text("")
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.time() - self.start
+
+    def play(self, title: str, playbook: str, *arguments: str) -> bool:
+        """Run a playbook, show its tasks as they come, and keep all it prints in the log."""
+        print(f"\n==> {title}", flush=True)
+        command = ["ansible-playbook", *INVENTORY, playbook, *arguments]
+        told: list[str] = []
+        with (
+            LOG.open("a", encoding="utf-8") as log,
+            subprocess.Popen(  # noqa: S603
+                command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            ) as process,
+        ):
+            for line in process.stdout or ():
+                log.write(line)
+                told.append(line)
+                if line.startswith(("TASK [", "RUNNING HANDLER [")):
+                    task = line[line.index("[") + 1 : line.rindex("]")]
+                    self._progress(task.removeprefix("codeintel.mcp_edge."))
+        self._progress("")
+        if process.returncode:
+            failure = next((i for i, line in enumerate(told) if "[ERROR]" in line), 0)
+            sys.stdout.writelines(told[failure : failure + 40])
+        return process.returncode == 0
+
+    def _progress(self, task: str) -> None:
+        if sys.stdout.isatty():
+            line = f"{self.seconds:6.1f} s  {task}"[:100] if task else ""
+            print(f"\r\033[K{line}", end="", flush=True)
+        elif task:
+            print(f"{self.seconds:6.1f} s  {task}", flush=True)
+
+    def journals(self) -> None:
+        """Print what the units of the host said last."""
+        for unit in UNITS:
+            print(f"\n--- journal of {unit}", flush=True)
+            show = f"journalctl --no-pager --lines=30 --output=short-iso --unit={unit}"
+            subprocess.run(  # noqa: S603
+                ["ansible", *INVENTORY, "target", "-m", "command", "-a", show], cwd=ROOT, check=False  # noqa: S607
+            )
+
+
+def shown(value: Any) -> str:  # noqa: ANN401 - the value of a check is of any type
+    """Return a check's value as one line of at most 70 characters."""
+    if isinstance(value, dict):
+        text = ", ".join(f"{name} {shown(item)}" for name, item in value.items())
+    elif isinstance(value, list):
+        text = ", ".join(map(shown, value))
+    elif isinstance(value, float):
+        text = f"{value:.3f}"
+    else:
+        text = " ".join(str(value).split())
+    return text if len(text) <= 70 else text[:67] + "..."  # noqa: PLR2004
+
+
+def table(checks: list[dict[str, Any]]) -> None:
+    """Print one row a check."""
+    width = max(len(check["name"]) for check in checks)
+    print(f"\n{'check':{width}}        seconds  value")
+    for check in checks:
+        mark = "ok  " if check["ok"] else "FAIL"
+        value = check["value"] if check["ok"] else check.get("message", check["value"])
+        print(f"{check['name']:{width}}  {mark}  {check['seconds']:7.3f}  {shown(value)}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's grammar."""
+    result = argparse.ArgumentParser(
+        prog="bin/demo",
+        description="Put an MCP endpoint online in containers of this machine, issue it a "
+        "certificate from a real ACME server, and call it over HTTP/1.1, 2 and 3.",
+    )
+    result.add_argument("--topology", choices=["terminating"], default="terminating")
+    result.add_argument("--json", type=Path, metavar="FILE", help="write the table to FILE as well")
+    result.add_argument("--down", action="store_true", help="remove the demo's hosts and stop")
+    result.add_argument("--keep", action="store_true", help="leave the hosts up if the demo fails")
+    result.add_argument("--start", type=float, default=time.time(), help=argparse.SUPPRESS)
+    return result
+
+
+def main() -> int:
+    """Run the demo and return its exit code."""
+    options = parser().parse_args()
+    os.environ["PYTHONUNBUFFERED"] = "1"
+    demo = Demo(options.start)
+    if options.down:
+        return not demo.play("Removing the demo's hosts", "molecule/shared/destroy.yml")
+
+    REPORT.unlink(missing_ok=True)
+    ask = json.dumps(
+        {
+            "verify_from": "client",
+            "verify_ca_path": "/etc/ssl/certs/ca-certificates.crt",
+            "verify_mcp_tool": "grep",
+            "verify_mcp_arguments": {"pattern": "quic reuseport"},
+            "verify_report": str(REPORT),
+        }
+    )
+    topology = f"mcp_edge_topology={options.topology}"
+    ok = (
+        demo.play("Building the image and starting three systemd hosts", "molecule/shared/create.yml")
+        and demo.play("Starting an ACME server", "molecule/shared/prepare.yml")
+        and demo.play("Running site.yml against the bare host", "playbooks/site.yml", "-e", topology)
+        and demo.play("Indexing this checkout", "molecule/demo/index.yml")
+        and demo.play("Asking the endpoint from the client", "playbooks/verify.yml", "-e", topology, "-e", ask)
+    )
+
+    report: dict[str, Any] = {"ok": False, "topology": options.topology, "checks": []}
+    if REPORT.exists():
+        report |= json.loads(REPORT.read_text(encoding="utf-8"))
+    report |= {"ok": ok and report["ok"], "seconds": round(demo.seconds, 1)}
+    if report["checks"]:
+        table(report["checks"])
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+    if report["ok"]:
+        print(f"\n{len(report['checks'])} checks passed in {report['seconds']} s.\n{NEXT}")
+        return 0
+    demo.journals()
+    print(f"\nThe demo failed after {report['seconds']} s. All that the playbooks said: {LOG}")
+    if not options.keep:
+        demo.play("Removing the demo's hosts (--keep leaves them)", "molecule/shared/destroy.yml")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
