@@ -50,7 +50,7 @@ class Demo:
         told: list[str] = []
         with (
             LOG.open("a", encoding="utf-8") as log,
-            subprocess.Popen(  # noqa: S603
+            subprocess.Popen(
                 command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
             ) as process,
         ):
@@ -78,8 +78,10 @@ class Demo:
         for unit in UNITS:
             print(f"\n--- journal of {unit}", flush=True)
             show = f"journalctl --no-pager --lines=30 --output=short-iso --unit={unit}"
-            subprocess.run(  # noqa: S603
-                ["ansible", *INVENTORY, "target", "-m", "command", "-a", show], cwd=ROOT, check=False  # noqa: S607
+            subprocess.run(
+                ["ansible", *INVENTORY, "target", "-m", "command", "-a", show],
+                cwd=ROOT,
+                check=False,
             )
 
 
@@ -93,7 +95,7 @@ def shown(value: Any) -> str:  # noqa: ANN401 - the value of a check is of any t
         text = f"{value:.3f}"
     else:
         text = " ".join(str(value).split())
-    return text if len(text) <= 70 else text[:67] + "..."  # noqa: PLR2004
+    return text if len(text) <= 70 else text[:67] + "..."
 
 
 def table(checks: list[dict[str, Any]]) -> None:
@@ -141,11 +143,17 @@ def main() -> int:
     )
     topology = f"mcp_edge_topology={options.topology}"
     ok = (
-        demo.play("Building the image and starting three systemd hosts", "molecule/shared/create.yml")
+        demo.play(
+            "Building the image and starting three systemd hosts", "molecule/shared/create.yml"
+        )
         and demo.play("Starting an ACME server", "molecule/shared/prepare.yml")
-        and demo.play("Running site.yml against the bare host", "playbooks/site.yml", "-e", topology)
+        and demo.play(
+            "Running site.yml against the bare host", "playbooks/site.yml", "-e", topology
+        )
         and demo.play("Indexing this checkout", "molecule/demo/index.yml")
-        and demo.play("Asking the endpoint from the client", "playbooks/verify.yml", "-e", topology, "-e", ask)
+        and demo.play(
+            "Asking the endpoint from the client", "playbooks/verify.yml", "-e", topology, "-e", ask
+        )
     )
 
     report: dict[str, Any] = {"ok": False, "topology": options.topology, "checks": []}

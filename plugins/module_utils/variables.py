@@ -42,9 +42,9 @@ def malformed(
     for name, value in given.items():
         option = spec[name]
         shown = "(hidden)" if option.get("no_log") else json.dumps(value, default=str)
-        # ArgumentSpecValidator turns a dict or a list that stands for a string into its repr.
-        if option.get("type", "str") in ("str", "path") and isinstance(value, (dict, list)):
-            complaints.append(f"{name} is {shown}: give a string")
+        wanted = _other_kind(option, value)
+        if wanted:
+            complaints.append(f"{name} is {shown}: give {wanted}")
             continue
         checked = ArgumentSpecValidator({name: dict(option)}).validate({name: value})
         if checked.error_messages:
@@ -56,3 +56,19 @@ def malformed(
         if shape and not all(re.fullmatch(shape["pattern"], str(item)) for item in items):
             complaints.append(f"{name} is {shown}: {shape['remedy']}")
     return complaints
+
+
+def _other_kind(option: Mapping[str, Any], value: Any) -> str | None:
+    """Name the kind to give instead of one that ArgumentSpecValidator would silently convert."""
+    kind = option.get("type", "str")
+    if kind in ("str", "path"):
+        return "a string" if isinstance(value, (dict, list)) else None
+    if kind == "dict":
+        return None if isinstance(value, dict) else "a dictionary"
+    if kind == "list":
+        strings = option.get("elements") == "str"
+        fits = isinstance(value, list) and not (
+            strings and any(isinstance(item, (dict, list)) for item in value)
+        )
+        return None if fits else f"a list{' of strings' if strings else ''}"
+    return None

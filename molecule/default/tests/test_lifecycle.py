@@ -1,0 +1,146 @@
+"""What happens when something changes: certificates, failing issues, settings, a second run."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from lab import ADDRESSES, SCENARIO, Curl, connect, play, until
+from testinfra.host import Host
+
+CONVERGE = str(SCENARIO / "converge.yml")
+DOOMED = str(SCENARIO / "doomed.yml")
+PREFLIGHT = str(SCENARIO / "preflight.yml")
+
+
+def serial(client: Host, domain: str) -> str:
+    shown = client.run(
+        f"openssl s_client -connect {domain}:443 -servername {domain} </dev/null 2>/dev/null"
+        " | openssl x509 -noout -serial"
+    )
+    return str(shown.stdout)
+
+
+def processes(target: Host) -> str:
+    return str(target.run("pgrep nginx | sort | xargs").stdout)
+
+
+def test_a_renewed_certificate_is_served_without_a_reload(client: Host, target: Host) -> None:
+    before, workers = serial(client, "mcp.test"), processes(target)
+    client.run(
+        "curl -sSN --http3-only --max-time 60 https://echo.test/endless > /tmp/stream 2>&1 &"
+    )
+    result = target.run(
+        "certbot renew --cert-name codeintel --force-renewal --no-random-sleep-on-renew"
+    )
+    assert result.rc == 0, result.stderr
+    after = serial(client, "mcp.test")
+    assert after != before
+    quic = client.run(
+        "curl -sS --http3-only --max-time 5 -w '%{certs}' -o /dev/null https://mcp.test/api/livez"
+    )
+    assert quic.rc == 0
+    assert processes(target) == workers
+    lines = client.run("wc -l < /tmp/stream").stdout.strip()
+    assert until(client, f"[ $(wc -l < /tmp/stream) -gt {lines} ]")
+    client.run("pkill curl")
+
+
+def test_renewal_waits_for_the_last_third_of_the_lifetime(target: Host) -> None:
+    conf = target.file("/etc/letsencrypt/renewal/codeintel.conf").content_string
+    assert conf.count("renew_before_expiry") == 1
+    seconds = int(conf.split("renew_before_expiry = ")[1].split()[0])
+    assert seconds == pytest.approx(30 * 86400, abs=60)
+    result = target.run("certbot renew --cert-name codeintel --no-random-sleep-on-renew")
+    assert "not yet due" in result.stdout + result.stderr
+    assert target.run("systemctl is-active certbot.timer").stdout.strip() == "active"
+
+
+def test_both_instances_share_one_acme_account(target: Host) -> None:
+    accounts = target.run("ls /etc/letsencrypt/accounts/acme.test:14000/dir").stdout.split()
+    assert len(accounts) == 1
+
+
+def test_a_failed_issue_leaves_the_placeholder_and_the_next_run_tries_again(
+    curl: Curl,
+) -> None:
+    """The ACME server cannot resolve doomed.test at first."""
+    acme = connect("acme")
+    first = play(DOOMED)
+    assert first.returncode != 0
+    assert "No certificate for doomed.test" in first.stdout
+    assert "Detail:" in first.stdout
+    there = ("--resolve", f"doomed.test:443:{ADDRESSES['target']}")
+    answer = curl("https://doomed.test/", "--insecure", *there)
+    assert answer.status == 502
+    assert curl("https://mcp.test/api/livez").status == 200
+
+    acme.run(f"echo '{ADDRESSES['target']} doomed.test' >> /etc/hosts")
+    second = play(DOOMED)
+    assert second.returncode == 0, second.stdout[-3000:]
+    assert curl("https://doomed.test/", *there).status == 502
+
+
+def test_check_mode_on_the_converged_host_predicts_and_hides_secrets() -> None:
+    quiet = play(CONVERGE, "--check", "--diff")
+    assert quiet.returncode == 0, quiet.stdout[-3000:]
+    assert "changed=0" in quiet.stdout
+    assert "a-secret-of-the-tests" not in quiet.stdout
+
+    os.environ["ECHO_TOKEN"] = "another-secret"
+    try:
+        other = play(CONVERGE, "--check", "--diff", "-vvv", "-e", "nginx_quic_hsts_max_age=60")
+    finally:
+        del os.environ["ECHO_TOKEN"]
+    assert other.returncode == 0
+    assert "+    add_header Strict-Transport-Security 'max-age=60' always;" in other.stdout
+    assert "changed=0" not in other.stdout
+    for secret in ("another-secret", "a-secret-of-the-tests"):
+        assert secret not in other.stdout + other.stderr
+
+
+def test_a_setting_that_the_app_refuses_leaves_the_old_service_serving(
+    curl: Curl, target: Host
+) -> None:
+    pid = target.run("systemctl show -p MainPID --value codeintel.service").stdout
+    run = play(CONVERGE, "-e", '{"mcp_app_settings": {"CODEINTEL_LOG_LEVLE": "info"}}')
+    assert run.returncode != 0
+    assert "CODEINTEL_LOG_LEVLE" in run.stdout
+    assert curl("https://mcp.test/api/livez").status == 200
+    assert target.run("systemctl show -p MainPID --value codeintel.service").stdout == pid
+    assert "LEVLE" not in target.file("/etc/codeintel/environment").content_string
+
+
+def test_a_taken_port_is_named_with_its_holder() -> None:
+    client = connect("client")
+    client.run("systemd-run --unit=squatter python3 -m http.server 80")
+    assert until(client, "ss -Hltn sport = :80 | grep -q .")
+    try:
+        run = play(PREFLIGHT)
+    finally:
+        client.run("systemctl stop squatter")
+    assert run.returncode != 0
+    assert "python3" in run.stdout
+    assert "Nothing was changed" in run.stdout
+    assert "changed=0" in run.stdout
+
+
+def test_an_nginx_without_http3_is_refused() -> None:
+    """The nginx of the release before Debian 13 was built without QUIC; "nginx -V" says so."""
+    client = connect("client")
+    older = client.run(
+        "set -e; cd /tmp; list=/etc/apt/sources.list.d/older.list;"
+        "sed s/trixie/bookworm/ /etc/apt/sources.list > $list;"
+        "apt-get -qq update; apt-get -qq download nginx/bookworm;"
+        "dpkg-deb -x nginx_1.22*.deb older;"
+        "rm $list; ln -s /tmp/older/usr/sbin/nginx /usr/local/bin/nginx"
+    )
+    assert older.rc == 0, older.stderr
+    try:
+        run = play(PREFLIGHT)
+    finally:
+        client.run("rm -rf /usr/local/bin/nginx /tmp/older")
+    assert run.returncode != 0
+    assert "nginx/1.22" in run.stdout
+    assert "without http_v3_module" in " ".join(run.stdout.split())
+    assert "changed=0" in run.stdout

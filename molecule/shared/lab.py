@@ -1,0 +1,112 @@
+"""The hosts of a scenario, and clients that ask from one of them as the public would."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import testinfra
+import yaml
+from testinfra.host import Host
+
+ROOT = Path(__file__).resolve().parents[2]
+SCENARIO = ROOT / "molecule" / os.environ.get("MOLECULE_SCENARIO_NAME", "default")
+INVENTORY = [
+    f"--inventory={ROOT}/molecule/shared/inventory",
+    f"--inventory={SCENARIO}/inventory.yml",
+]
+NET = yaml.safe_load((SCENARIO / "inventory.yml").read_text())["all"]["vars"]["lab_net"]
+ADDRESSES = {"target": f"10.203.{NET}.10", "acme": f"10.203.{NET}.20", "client": f"10.203.{NET}.30"}
+TARGET6 = f"fd53:203:{NET}::10"
+# What nginx says with every answer, its own refusals among them.
+HEADERS = {
+    "alt-svc": 'h3=":443"; ma=86400',
+    "strict-transport-security": "max-age=63072000",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+}
+PROTOCOLS = {"h1": "--http1.1", "h2": "--http2", "h3": "--http3-only"}
+CLIENT6 = f"fd53:203:{NET}::30"
+BOTH_FAMILIES = [ADDRESSES["target"], f"[{TARGET6}]"]
+
+
+def connect(name: str) -> Host:
+    """Return a host of the scenario, reached by ssh as users reach theirs."""
+    return testinfra.get_host(
+        f"ssh://root@{ADDRESSES[name]}",
+        ssh_identity_file=str(ROOT / ".cache/lab/id_ed25519"),
+        ssh_extra_args="-o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no "
+        "-o LogLevel=ERROR",
+        controlpersist=60,
+    )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What curl saw: status, the headers of the last response (names in lower case) and body."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401 - whatever the server answered
+        """The body, decoded."""
+        return json.loads(self.body)
+
+
+class Curl:
+    """curl on the client host, which trusts the ACME server's root and nothing else of ours."""
+
+    def __init__(self, client: Host) -> None:
+        """Ask from this host."""
+        self.client = client
+
+    def __call__(self, url: str, *options: str, protocol: str = "h2") -> Answer:
+        """Ask once, for at most 15 s; fails the test when no answer comes."""
+        result = self.client.run(
+            "curl --silent --show-error --max-time 15 --dump-header /dev/stderr %s"
+            + " %s" * len(options)
+            + " %s",
+            PROTOCOLS[protocol],
+            *options,
+            url,
+        )
+        assert result.rc == 0, result.stderr
+        lines = [line for line in result.stderr.splitlines() if line.strip()]
+        last = max(i for i, line in enumerate(lines) if line.startswith("HTTP/"))
+        pairs = (line.split(":", 1) for line in lines[last + 1 :] if ":" in line)
+        headers = {name.strip().lower(): value.strip() for name, value in pairs}
+        return Answer(int(lines[last].split()[1]), headers, result.stdout)
+
+
+def play(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run ansible-playbook against the scenario's hosts and return how it went."""
+    return subprocess.run(
+        ["ansible-playbook", *INVENTORY, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def python_on(host: Host, program: str, *arguments: str) -> Any:  # noqa: ANN401 - its own JSON
+    """Run a program of the tests on a host; it prints one JSON document."""
+    result = host.run("/opt/probe/bin/python -c %s" + " %s" * len(arguments), program, *arguments)
+    assert result.rc == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def until(host: Host, condition: str, seconds: int = 20) -> bool:
+    """Wait until a shell command on the host succeeds; False if it does not in time."""
+    loop = (
+        f"for i in $(seq {seconds * 10}); do {{ {condition}; }} && exit 0; sleep 0.1; done; exit 1"
+    )
+    return bool(host.run(loop).rc == 0)

@@ -1,0 +1,288 @@
+"""Bad input and unfit hosts stop the roles before the first change, with words that help.
+
+The cases are hosts of one play: their variables are what a user would have written, and the commands
+that the roles ask a host with are stubs. Nothing but the roles' preflight runs. Cases share a host
+where the role's first check tells all of them at once, as each task of each host takes its time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROLES = ("certbot_webroot", "hypercorn_service", "mcp_app", "nginx_quic")
+WITH_DOMAIN = ("certbot_webroot", "mcp_app", "nginx_quic")
+WITH_TOPOLOGY = ("hypercorn_service", "nginx_quic")
+
+GOOD = {
+    "mcp_edge_domain": "mcp.test",
+    "mcp_edge_topology": "terminating",
+    "mcp_edge_acme_email": "admin@example.com",
+    "mcp_app_python": "python3",
+}
+COMMANDS = {
+    "nginx": "echo nginx version: nginx/1.26.3 --with-http_v3_module >&2",
+    "python3": "echo 3.13.5",
+    "ss": "true",
+    "systemctl": "echo 'systemd 257 (257.7-1)'",
+}
+PLAY = """
+- hosts: mcp_edge
+  gather_facts: false
+  environment:
+    PATH: "{{ commands }}:{{ lookup('ansible.builtin.env', 'PATH') }}"
+  tasks:
+    - ansible.builtin.set_fact: {cacheable: true, os_family: Debian, service_mgr: systemd,
+        distribution: Debian, distribution_version: "13"}
+      run_once: true
+    - ansible.builtin.set_fact: {cacheable: true, os_family: RedHat, service_mgr: sysvinit,
+        distribution: Fedora, distribution_version: "44"}
+      delegate_to: "{{ item }}"
+      delegate_facts: true
+      run_once: true
+      loop: "{{ groups.unfit }}"
+    - block:
+        - ansible.builtin.include_role:
+            name: "codeintel.mcp_edge.{{ role }}"
+            tasks_from: preflight
+      rescue:
+        - ansible.builtin.set_fact:
+            message: "{{ ansible_failed_result.msg }}"
+
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - ansible.builtin.copy:
+        content: "{{ dict(groups.mcp_edge | zip(groups.mcp_edge | map('extract', hostvars)
+          | map(attribute='message', default=''))) | to_json }}"
+        dest: "{{ messages }}"
+        mode: "0600"
+"""
+
+LOWER_CASE = "give lower-case letters, digits and dashes"
+HOST_NAME = "set mcp_edge_domain to the public host name in lower case"
+ABSOLUTE = "give an absolute path without spaces"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What a user did, and the words that tell of it; a variable that is None was not given."""
+
+    role: str
+    given: Mapping[str, Any] = field(default_factory=dict)
+    commands: Mapping[str, str] = field(default_factory=dict)
+    fit: bool = True
+    told: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        did = ", ".join(f"{name}={value}" for name, value in {**self.given, **self.commands}.items())
+        return f"{self.role}: {did or ('good' if self.fit else 'another system')}"
+
+    def concerns(self) -> set[str]:
+        """Return the last words of its variables: mcp_edge_domain stands for mcp_app_domain."""
+        return {name.rpartition("_")[2] for name in self.given}
+
+
+def bad(variable: str, value: object, *told: str) -> Case:
+    """Give one variable a value; the message has both, and the remedy."""
+    role = next(role for role in ROLES if variable.startswith(f"{role}_"))
+    shown = value if isinstance(value, str) else json.dumps(value)
+    return Case(role=role, given={variable: value}, told=(variable, shown, *told))
+
+
+def bad_input(role: str, variable: str, value: str | None, *told: str) -> Case:
+    """Give one of the collection's inputs a value; the message has the role's variable for it."""
+    name = f"{role}_{variable.rpartition('_')[2]}"
+    return Case(role=role, given={variable: value}, told=(f'{name} is "{value or ""}"', *told))
+
+
+MALFORMED = [
+    *(Case(role=role, given={f"{role}_nmae": 1}, told=(f"{role}_nmae is not a variable",
+           f"did you mean {role}_name?")) for role in ROLES),
+    *(Case(role=role, given={"mcp_edge_domian": 1}, told=("mcp_edge_domian is not a variable",
+           "did you mean mcp_edge_domain?")) for role in ROLES),
+    *(bad(f"{role}_name", name, LOWER_CASE)
+      for role in ROLES for name in ("my_app", "App", "mcp-edge")),
+    *(bad_input(role, "mcp_edge_domain", domain, HOST_NAME) for role in WITH_DOMAIN
+      for domain in (None, "https://mcp.test", "Mcp.test", "mcp..test", "mcp", "mcp.test.")),
+    *(bad_input(role, "mcp_edge_topology", topology, "must be one of: terminating")
+      for role in WITH_TOPOLOGY for topology in (None, "passthrough", "foo")),
+    bad_input("certbot_webroot", "mcp_edge_acme_email", None, "set mcp_edge_acme_email to the"),
+    bad_input("certbot_webroot", "mcp_edge_acme_email", "admin", "set mcp_edge_acme_email to the"),
+    bad("certbot_webroot_directory_url", "http://acme.test", "give the https address"),
+    bad("certbot_webroot_profile", "Short Lived", "give the name of a profile, or ''"),
+    bad("certbot_webroot_webroot", "www/acme", ABSOLUTE),
+    bad("certbot_webroot_destination", "/srv/my certs", ABSOLUTE),
+    bad("certbot_webroot_group", ["www-data"], "give a string"),
+    bad("certbot_webroot_group", "www data", "give the name of a group"),
+    bad("hypercorn_service_asgi", {"app": "x"}, "give a string"),
+    bad("hypercorn_service_asgi", "codeintel.asgi", "give package.module:object"),
+    bad("hypercorn_service_venv", "/opt/my venv", ABSOLUTE),
+    bad("hypercorn_service_environment_file", "environment", ABSOLUTE),
+    bad("hypercorn_service_credentials", ["a/b"], "give names of letters, digits, _ and -"),
+    bad("hypercorn_service_credentials", "key", "give a list of strings"),
+    bad("hypercorn_service_socket_group", "www data", "give the name of a group"),
+    bad("hypercorn_service_health_path", "livez", "give a path that starts with /"),
+    bad("hypercorn_service_memory_max", "1GB", "such as 1G"),
+    bad("hypercorn_service_tasks_max", "lots", "unable to convert to int"),
+    bad("hypercorn_service_settings", "debug", "give a dictionary"),
+    bad("mcp_app_source", "zip", "must be one of: path, wheel, pypi, git"),
+    bad("mcp_app_location", "", "say where the app comes from"),
+    bad("mcp_app_asgi", "asgi", "give package.module:object"),
+    bad("mcp_app_settings", "KEY=value", "give a dictionary"),
+    bad("mcp_app_keep_releases", 0, "keep one release at least"),
+    bad("mcp_app_python", ["python3"], "give a string"),
+    Case(role="mcp_app", given={"mcp_app_secrets": "hunter2"},
+         told=("mcp_app_secrets is (hidden)", "give a dictionary")),
+    bad("nginx_quic_domain", {"name": "mcp.test"}, "give a string"),
+    bad("nginx_quic_upstream", "http://127.0.0.1:8000", "give unix:/path/to/socket or address:port"),
+    bad("nginx_quic_private_paths", "/api/metrics", "give a list of strings"),
+    bad("nginx_quic_private_paths", ["metrics"], "give paths that start with /"),
+    bad("nginx_quic_certificate_dir", "certificates", ABSOLUTE),
+    bad("nginx_quic_webroot", "/var/www; rm", ABSOLUTE),
+    bad("nginx_quic_max_body_size", "8M", "such as 8m"),
+    bad("nginx_quic_worker_connections", 10, "give a number from 100 on"),
+    bad("nginx_quic_stream_timeout", "1h", "unable to convert to int"),
+]  # fmt: skip
+
+REFUSED = [
+    Case(role="certbot_webroot", fit=False,
+         told=("This host is Fedora 44 with sysvinit", "Use Debian 12")),
+    Case(role="hypercorn_service", given={"hypercorn_service_settings": {"keepalive_timeout": 5}},
+         told=("hypercorn_service_settings has keepalive_timeout", "keep_alive_timeout")),
+    Case(role="hypercorn_service", given={"hypercorn_service_settings": {"workers": 2}},
+         told=("hypercorn_service_settings has workers", "the unit decides", "remove it")),
+    Case(role="hypercorn_service", commands={"systemctl": "echo 'systemd 249 (249.11)'"},
+         told=("systemd 249", "Use systemd 252 or later")),
+    Case(role="hypercorn_service", fit=False, told=("sysvinit", "Use systemd 252 or later")),
+    bad("mcp_app_location", "/no/such/folder", "no such file or folder", "Give an existing one"),
+    bad("mcp_app_lock", "/no/such.lock", "no such file or folder", "Make one with: uv pip compile"),
+    bad("mcp_app_server_lock", "/no/such.lock", "no such file or folder", "Give an existing one"),
+    Case(role="mcp_app", given={"mcp_app_settings": {"BANNER": "one\ntwo"}},
+         told=("mcp_app_settings", "BANNER", "values of one line")),
+    Case(role="mcp_app", given={"mcp_app_settings": {"1ST-KEY": "x"}},
+         told=("mcp_app_settings", "1ST-KEY", "names of environment variables")),
+    Case(role="mcp_app", given={"mcp_app_secrets": {"keys/api": "hunter2"}},
+         told=("mcp_app_secrets", "keys/api", "takes names of letters, digits, _ and -")),
+    *(Case(role="mcp_app", given={"mcp_edge_domain": domain, **switch},
+           told=(f"mcp_app_domain is {domain}, a public name",
+                 "Set mcp_app_allow_public_without_auth to true"))
+      for domain, switch in (
+          ("mcp.codeintel.dev", {}),
+          ("mcp.codeintel.dev", {"mcp_app_allow_public_without_auth": "false"}),
+          ("mcp.test.codeintel.dev", {}),
+          ("my.contest", {}),
+      )),
+    Case(role="mcp_app", commands={"python3": "echo 3.10.12"},
+         told=("mcp_app_python (python3) is 3.10.12", "Python 3.11 or later")),
+    bad("mcp_app_python", "/no/such/python", "is not there", "Python 3.11 or later"),
+    Case(role="nginx_quic", commands={"nginx": "echo nginx version: nginx/1.22.1 >&2"},
+         told=("nginx version: nginx/1.22.1", "built without http_v3_module", "Use Debian 13")),
+    Case(role="nginx_quic",
+         commands={"ss": """echo 'tcp LISTEN 0 511 *:80 *:* users:(("apache2",pid=7,fd=4))'"""},
+         told=("Ports 80 and 443", "apache2", "Stop that program")),
+]  # fmt: skip
+
+FINE = [
+    Case(role="certbot_webroot"),
+    Case(role="hypercorn_service"),
+    Case(role="mcp_app", given={"mcp_edge_domain": "mcp.codeintel.dev",
+         "mcp_app_allow_public_without_auth": "true", "mcp_app_keep_releases": "5"}),
+    Case(role="nginx_quic", given={"nginx_quic_name": "my-app", "nginx_quic_upstream": "[::1]:80"},
+         commands={"ss": """echo 'tcp LISTEN 0 511 *:80 *:* users:(("nginx",pid=7,fd=4))'"""}),
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a host: why it was refused, or nothing, and the number of its changes."""
+
+    message: str
+    changed: int
+
+
+def hosts() -> dict[str, list[Case]]:
+    """Give cases that the first check tells of a host in common, and each other one its own."""
+    shared: list[list[Case]] = []
+    for case in MALFORMED:
+        for host in shared:
+            alike = host[0].role == case.role
+            if alike and not any(other.concerns() & case.concerns() for other in host):
+                host.append(case)
+                break
+        else:
+            shared.append([case])
+    return {f"host{i}": host for i, host in enumerate(shared + [[c] for c in REFUSED + FINE])}
+
+
+def write_commands(folder: Path, commands: Mapping[str, str]) -> None:
+    folder.mkdir()
+    for name, script in commands.items():
+        path = folder / name
+        path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        path.chmod(0o755)
+
+
+@pytest.fixture(scope="session")
+def outcomes(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+    """Run the preflight of every case's role in one process; tell the outcome by the case."""
+    folder = tmp_path_factory.mktemp("preflight")
+    variables = {}
+    for host, cases in hosts().items():
+        write_commands(folder / host, {**COMMANDS, **cases[0].commands})
+        given = {**GOOD, **{name: value for case in cases for name, value in case.given.items()}}
+        variables[host] = {name: value for name, value in given.items() if value is not None}
+        variables[host] |= {"role": cases[0].role, "commands": str(folder / host)}
+    every_host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    groups = {
+        "mcp_edge": {"hosts": variables, "vars": every_host},
+        "unfit": {"hosts": {host: {} for host, cases in hosts().items() if not cases[0].fit}},
+    }
+    (folder / "inventory.json").write_text(json.dumps(groups), encoding="utf-8")
+    (folder / "play.yml").write_text(PLAY, encoding="utf-8")
+    messages = folder / "messages.json"
+    command = [Path(sys.executable).with_name("ansible-playbook"), "--forks=2"]
+    command += ["--inventory", folder / "inventory.json", "--extra-vars", f"messages={messages}"]
+    run = subprocess.run(
+        [*command, folder / "play.yml"],
+        cwd=repository,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_PIPELINING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    told = json.loads(messages.read_text(encoding="utf-8"))
+    changed = dict(re.findall(r"^(\S+) +: .* changed=(\d+) ", run.stdout, re.MULTILINE))
+    return {
+        str(case): Outcome(told[host], int(changed[host]))
+        for host, cases in hosts().items()
+        for case in cases
+    }
+
+
+@pytest.mark.parametrize("case", MALFORMED + REFUSED, ids=str)
+def test_it_is_refused_unchanged_with_name_value_and_remedy(
+    case: Case, outcomes: dict[str, Outcome]
+) -> None:
+    outcome = outcomes[str(case)]
+    assert outcome.message.startswith("Nothing was changed.")
+    assert outcome.changed == 0
+    assert "hunter2" not in outcome.message
+    # One line has all of it.
+    lines = outcome.message.splitlines()
+    assert any(all(words in line for words in case.told) for line in lines), outcome.message
+
+
+@pytest.mark.parametrize("case", FINE, ids=str)
+def test_it_is_let_through(case: Case, outcomes: dict[str, Outcome]) -> None:
+    assert outcomes[str(case)] == Outcome(message="", changed=0)
