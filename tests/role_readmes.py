@@ -56,7 +56,7 @@ def table(role: Path) -> str:
 def current(role: Path) -> str:
     """Return the README of a role with the table as it should be."""
     readme = (role / "README.md").read_text(encoding="utf-8")
-    before, old, after = readme.split(MARKER)
+    before, _, after = readme.split(MARKER)
     return MARKER.join((before, f"\n\n{table(role)}\n\n", after))
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import yaml
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.codeintel.mcp_edge.plugins.module_utils.variables import (
     COLLECTION_INPUTS,
     malformed,
@@ -23,7 +22,9 @@ class ActionModule(ActionBase):
 
     _requires_connection = False
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Return a failed result that lists every complaint, or an unchanged one."""
         task_vars = task_vars or {}
         result: dict[str, Any] = super().run(tmp, task_vars)

@@ -11,7 +11,6 @@ from typing import Any
 
 from ansible import constants
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.codeintel.mcp_edge.plugins.module_utils.tree import pack
 
 
@@ -20,7 +19,9 @@ class ActionModule(ActionBase):
 
     _requires_connection = False
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Return the archive's path and the SHA-256 of its bytes; a file is taken as it is."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         path = Path(self._task.args["path"])

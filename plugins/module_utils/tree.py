@@ -25,9 +25,7 @@ def sources(root: Path) -> Iterator[Path]:
 
 
 def _belongs(name: str) -> bool:
-    return not (
-        name in LEFT_OUT or name.startswith(".") or name.endswith((".egg-info", ".pyc"))
-    )
+    return not (name in LEFT_OUT or name.startswith(".") or name.endswith((".egg-info", ".pyc")))
 
 
 def pack(root: Path, target: IO[bytes]) -> None:

@@ -49,7 +49,9 @@ def malformed(
         checked = ArgumentSpecValidator({name: dict(option)}).validate({name: value})
         if checked.error_messages:
             reasons = "; ".join(checked.error_messages)
-            complaints.append(f"{name} is {shown}: {'of the wrong kind' if option.get('no_log') else reasons}")
+            complaints.append(
+                f"{name} is {shown}: {'of the wrong kind' if option.get('no_log') else reasons}"
+            )
             continue
         shape = shapes.get(name)
         items = value if isinstance(value, list) else [value]
@@ -58,7 +60,7 @@ def malformed(
     return complaints
 
 
-def _other_kind(option: Mapping[str, Any], value: Any) -> str | None:
+def _other_kind(option: Mapping[str, Any], value: object) -> str | None:
     """Name the kind to give instead of one that ArgumentSpecValidator would silently convert."""
     kind = option.get("type", "str")
     if kind in ("str", "path"):

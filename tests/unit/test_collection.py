@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def names(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """Build the collection and return the paths in its archive."""
     folder = tmp_path_factory.mktemp("collection")

@@ -1,8 +1,8 @@
 """Bad input and unfit hosts stop the roles before the first change, with words that help.
 
-The cases are hosts of one play: their variables are what a user would have written, and the commands
-that the roles ask a host with are stubs. Nothing but the roles' preflight runs. Cases share a host
-where the role's first check tells all of them at once, as each task of each host takes its time.
+The cases are hosts of one play: their variables are what a user would have written, and the
+commands that the roles ask a host with are stubs. Nothing but the roles' preflight runs. Cases
+share a host where the role's first check tells all of them at once: each task takes its time.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ PLAY = """
             tasks_from: preflight
       rescue:
         - ansible.builtin.set_fact:
-            message: "{{ ansible_failed_result.msg }}"
+            message: "{{ ansible_failed_result.results | default([ansible_failed_result])
+              | select('failed') | map(attribute='msg') | join('; ') }}"
 
 - hosts: localhost
   gather_facts: false
@@ -84,7 +85,9 @@ class Case:
     told: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        did = ", ".join(f"{name}={value}" for name, value in {**self.given, **self.commands}.items())
+        did = ", ".join(
+            f"{name}={value}" for name, value in {**self.given, **self.commands}.items()
+        )
         return f"{self.role}: {did or ('good' if self.fit else 'another system')}"
 
     def concerns(self) -> set[str]:
@@ -144,7 +147,7 @@ MALFORMED = [
     Case(role="mcp_app", given={"mcp_app_secrets": "hunter2"},
          told=("mcp_app_secrets is (hidden)", "give a dictionary")),
     bad("nginx_quic_domain", {"name": "mcp.test"}, "give a string"),
-    bad("nginx_quic_upstream", "http://127.0.0.1:8000", "give unix:/path/to/socket or address:port"),
+    bad("nginx_quic_upstream", "http://127.0.0.1:8000", "unix:/path/to/socket or address:port"),
     bad("nginx_quic_private_paths", "/api/metrics", "give a list of strings"),
     bad("nginx_quic_private_paths", ["metrics"], "give paths that start with /"),
     bad("nginx_quic_certificate_dir", "certificates", ABSOLUTE),
@@ -250,10 +253,10 @@ def outcomes(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     (folder / "inventory.json").write_text(json.dumps(groups), encoding="utf-8")
     (folder / "play.yml").write_text(PLAY, encoding="utf-8")
     messages = folder / "messages.json"
-    command = [Path(sys.executable).with_name("ansible-playbook"), "--forks=2"]
-    command += ["--inventory", folder / "inventory.json", "--extra-vars", f"messages={messages}"]
+    arguments = ["--forks=2", f"--inventory={folder / 'inventory.json'}"]
+    arguments += [f"--extra-vars=messages={messages}", str(folder / "play.yml")]
     run = subprocess.run(
-        [*command, folder / "play.yml"],
+        [Path(sys.executable).with_name("ansible-playbook"), *arguments],
         cwd=repository,
         env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_PIPELINING": "1"},
         capture_output=True,

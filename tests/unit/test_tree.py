@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -63,10 +63,18 @@ def test_the_owner_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert all(member.uid == member.gid == 0 for member in members(tmp_path).values())
 
 
-def test_the_order_of_creation_is_left_out(tmp_path: Path) -> None:
-    forwards = write(tmp_path / "forwards")
-    backwards = write(tmp_path / "backwards", reversed(FILES))
-    assert packed(forwards) == packed(backwards)
+def test_the_order_of_a_folder_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = packed(write(tmp_path, [*FILES, "tests/test_app.py"]))
+    walk = os.walk
+
+    def backwards(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+        for folder, folders, files in walk(root):
+            folders.sort(reverse=True)
+            files.sort(reverse=True)
+            yield folder, folders, files
+
+    monkeypatch.setattr(os, "walk", backwards)
+    assert packed(tmp_path) == before
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o027, 0o077])

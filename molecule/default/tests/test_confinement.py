@@ -27,7 +27,7 @@ print(json.dumps(asyncio.run(main())))
 def test_only_80_and_443_are_open_beside_ssh(client: Host, target: Host) -> None:
     assert python_on(client, SCAN, ADDRESSES["target"]) == [22, 80, 443]
     udp = target.run("ss -Hlnu").stdout.splitlines()
-    assert {line.split()[3].rsplit(":", 1)[1] for line in udp} == {"443"}
+    assert {line.split()[3] for line in udp} == {"0.0.0.0:443", "[::]:443"}
 
 
 def test_the_app_has_no_network(curl: Curl) -> None:

@@ -1,0 +1,66 @@
+"""Render a role's templates as Ansible does, from its defaults and vars, for no host at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
+from ansible.template import Templar, trust_as_template
+
+REPOSITORY = Path(__file__).parents[2]
+INPUTS = {
+    "mcp_edge_domain": "mcp.test",
+    "mcp_edge_topology": "terminating",
+    "mcp_edge_acme_email": "admin@example.com",
+    "ansible_managed": "Ansible managed",
+}
+# What the tasks find out on a host.
+FOUND = {
+    "__nginx_quic_bpf": {"rc": 0},
+    "__nginx_quic_ipv6": {"stat": {"exists": True}},
+}
+
+Render = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Return the root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def variables() -> Callable[..., Templar]:
+    """Return a function that gives the variables of a role, some of them as given."""
+    init_plugin_loader()
+    loader = DataLoader()
+
+    def templar(role: str, **given: object) -> Templar:
+        values: dict[str, Any] = {**INPUTS, **FOUND, "role_path": str(REPOSITORY / "roles" / role)}
+        for folder in ("defaults", "vars"):
+            path = REPOSITORY / "roles" / role / folder / "main.yml"
+            values |= loader.load_from_file(str(path), trusted_as_template=True)
+        return Templar(loader=loader, variables=values | given)
+
+    return templar
+
+
+@pytest.fixture(scope="session")
+def render(variables: Callable[..., Templar]) -> Render:
+    """Return a function that renders a template, with some variables as given."""
+
+    def rendered(template: str, **given: object) -> str:
+        role, name = template.split("/")
+        text = (REPOSITORY / "roles" / role / "templates" / name).read_text(encoding="utf-8")
+        templar = variables(role, **given)
+        options = {"trim_blocks": True, "lstrip_blocks": False}
+        result = templar.template(
+            trust_as_template(text), escape_backslashes=False, overrides=options
+        )
+        return str(result)
+
+    return rendered

@@ -1,0 +1,41 @@
+"""What holds for every file that a role writes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from .conftest import Render
+
+ROLES = Path(__file__).parents[2] / "roles"
+TEMPLATES = [f"{path.parents[1].name}/{path.name}" for path in sorted(ROLES.glob("*/templates/*"))]
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_the_first_line_says_who_manages_the_file(render: Render, template: str) -> None:
+    text = render(template, ansible_managed="In the hands of Ansible")
+    assert text.splitlines()[0] == "# In the hands of Ansible"
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_the_file_is_tidy(render: Render, template: str) -> None:
+    text = render(template)
+    assert re.findall(r".*[ \t]$", text, re.MULTILINE) == []
+    assert "\n\n\n" not in text
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_nothing_of_the_template_itself_is_left(render: Render, template: str) -> None:
+    assert re.findall(r"{{|}}|{%|%}|\bNone\b|__\w+", render(template)) == []
+
+
+def test_there_are_templates() -> None:
+    assert {name.split("/")[0] for name in TEMPLATES} == {
+        "hypercorn_service", "mcp_app", "nginx_quic"
+    }  # fmt: skip

@@ -1,0 +1,164 @@
+"""nginx's configuration, as its reader finds it on the host."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from .conftest import Render
+
+NO_IPV6 = {"__nginx_quic_ipv6": {"stat": {"exists": False}}}
+SITE = "nginx_quic/site.conf.j2"
+# What gixy finds and why it stays.
+ACCEPTED = {
+    "quic_bpf_reuseport": "only a change of the configuration reloads nginx; clients reconnect",
+    "worker_rlimit_nofile_vs_connections": "worker_connections counts those to the app as well",
+    "missing_resolver": "the variable names an upstream of the configuration, not a host",
+}
+TEMPLATES = (SITE, "nginx_quic/edge.conf.j2", "nginx_quic/nginx.conf.j2")
+
+
+def blocks(text: str) -> Iterator[list[str]]:
+    """Yield every block as its directives and the heads of the blocks in it."""
+    stack: list[list[str]] = [[]]
+    for line in (line.strip() for line in text.splitlines()):
+        if line.endswith("{"):
+            stack[-1].append(line)
+            stack.append([])
+        elif line == "}":
+            yield stack.pop()
+        elif line and not line.startswith("#"):
+            stack[-1].append(line)
+    (outermost,) = stack
+    yield outermost
+
+
+def names(text: str) -> set[str]:
+    """Return the names that a site's configuration gives to upstreams and variables."""
+    return set(re.findall(r"^(?:upstream|map \S+) (\S+) {", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_no_block_says_a_thing_twice(render: Render, template: str) -> None:
+    for block in blocks(render(template)):
+        lines = Counter(line for line in block if line != "server {")
+        assert [line for line, count in lines.items() if count > 1] == []
+
+
+def test_the_site_is_short_and_decides_nothing_at_a_request(render: Render) -> None:
+    text = render(SITE)
+    assert re.findall(r"^\s*(?:if|set|rewrite)\b.*", text, re.MULTILINE) == []
+    assert len(text.splitlines()) <= 90
+
+
+def test_a_reader_finds_the_endpoint_in_the_site(render: Render) -> None:
+    text = render(SITE, nginx_quic_name="my-app", nginx_quic_domain="app.example")
+    assert "upstream my-app {\n    server unix:/run/my-app/http.sock;" in text
+    assert text.count("server_name app.example;") == 2
+    assert "map $ssl_server_name $mcp_edge_backend_my_app {" in text
+    assert "default /etc/nginx/certificates/my-app/current;" in text
+
+
+@pytest.mark.parametrize("template", TEMPLATES[:2])
+def test_ipv6_is_listened_on_where_the_kernel_has_it(render: Render, template: str) -> None:
+    both = re.findall(r"listen (\S+:)?(\d+)( ssl| quic|)", render(template))
+    four = re.findall(r"listen (\S+:)?(\d+)( ssl| quic|)", render(template, **NO_IPV6))
+    assert {("[::]:", *listener[1:]) for listener in four if not listener[0]} < set(both)
+    assert "[::]" not in render(template, **NO_IPV6)
+
+
+def test_two_sites_share_no_name(render: Render) -> None:
+    one = render(SITE, nginx_quic_name="one", nginx_quic_domain="one.test")
+    two = render(SITE, nginx_quic_name="one-two", nginx_quic_domain="two.test")
+    assert len(names(one)) == len(names(two)) == 3
+    assert not names(one) & names(two)
+    shared = names(render("nginx_quic/edge.conf.j2"))
+    assert not shared & (names(one) | names(two))
+
+
+def test_headers_are_added_in_one_place(render: Render) -> None:
+    """A location with an add_header of its own would lose those of the server."""
+    for block in blocks(render(SITE)):
+        added = [line for line in block if line.startswith("add_header")]
+        assert not added or any(line.startswith("listen") for line in block)
+
+
+@pytest.mark.parametrize("path", ["/api/metrics", "/a b"])
+def test_private_paths_are_answered_by_nginx(render: Render, path: str) -> None:
+    text = render(SITE, nginx_quic_private_paths=[path])
+    assert f"location = {path} {{\n        return 404;" in text
+
+
+def test_workers_may_open_what_their_connections_take(render: Render) -> None:
+    text = render("nginx_quic/nginx.conf.j2", nginx_quic_worker_connections="2000")
+    assert "worker_connections 2000;" in text
+    assert "worker_rlimit_nofile 3024;" in text
+
+
+@pytest.mark.parametrize(("code", "state", "right"), [(0, "on", True), (1, "off", False)])
+def test_quic_packets_are_steered_where_the_host_allows_it(
+    render: Render, code: int, state: str, right: bool
+) -> None:
+    given = {"__nginx_quic_bpf": {"rc": code}}
+    assert f"quic_bpf {state};" in render("nginx_quic/nginx.conf.j2", **given)
+    confinement = render("nginx_quic/confinement.conf.j2", **given)
+    assert ("CAP_BPF" in confinement) is right
+    assert ("@system-service bpf" in confinement) is right
+
+
+def test_each_line_of_the_log_is_one_json_object(render: Render) -> None:
+    text = render("nginx_quic/edge.conf.j2")
+    (lines,) = re.findall(r"log_format mcp_edge escape=json((?:\s+'.*')+);", text)
+    fields = json.loads("".join(re.findall(r"'(.*)'", lines)))
+    assert list(fields)[:2] == ["time", "status"]
+    assert fields["request_id"] == "$request_id"
+
+
+def test_gixy_finds_nothing_of_weight_but_what_is_accepted(render: Render, tmp_path: Path) -> None:
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "mime.types").write_text("types { text/html html; }\n", encoding="utf-8")
+    files = {
+        "nginx.conf": render("nginx_quic/nginx.conf.j2"),
+        "conf.d/00-mcp-edge.conf": render("nginx_quic/edge.conf.j2"),
+        "conf.d/codeintel.conf": render(SITE),
+        "conf.d/other.conf": render(
+            SITE, nginx_quic_name="other", nginx_quic_domain="other.test"
+        ),
+    }  # fmt: skip
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    gixy = Path(sys.executable).with_name("gixy")
+    run = subprocess.run(
+        [gixy, "-ll", "--format=json", f"--skips={','.join(ACCEPTED)}", "nginx.conf"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (json.loads(run.stdout), run.returncode) == ([], 0)
+
+
+def test_systemd_understands_the_confinement(render: Render, tmp_path: Path) -> None:
+    unit = tmp_path / "nginx.service"
+    unit.write_text("[Service]\nType=forking\nExecStart=/bin/true\n", encoding="utf-8")
+    drop_in = tmp_path / "nginx.service.d/mcp-edge.conf"
+    drop_in.parent.mkdir()
+    drop_in.write_text(render("nginx_quic/confinement.conf.j2"), encoding="utf-8")
+    run = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", unit],
+        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.stderr, run.returncode) == ("", 0)
