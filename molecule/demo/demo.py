@@ -163,7 +163,8 @@ def main() -> int:
     if report["checks"]:
         table(report["checks"])
     if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        path = Path(os.environ.get("DEMO_CALLER", "."), options.json)
+        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
     if report["ok"]:
         print(f"\n{len(report['checks'])} checks passed in {report['seconds']} s.\n{NEXT}")

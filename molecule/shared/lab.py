@@ -90,7 +90,9 @@ def play(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["ansible-playbook", *INVENTORY, *arguments],
         cwd=ROOT,
-        capture_output=True,
+        env=os.environ | {"ANSIBLE_FORCE_COLOR": "0"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         check=False,
         timeout=300,

@@ -12,6 +12,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.codeintel.mcp_edge.plugins.module_utils.variables import (
     COLLECTION_INPUTS,
+    COMMON_SHAPES,
     malformed,
     unknown,
 )
@@ -40,7 +41,8 @@ class ActionModule(ActionBase):
                 given[name] = self._templar.template(task_vars[name])
             except AnsibleError as error:
                 complaints.append(f"{name} cannot be evaluated: {error}")
-        complaints += malformed(spec, given, self._task.args.get("shapes", {}))
+        shapes = {f"{role.name}_{name}": shape for name, shape in COMMON_SHAPES.items()}
+        complaints += malformed(spec, given, shapes | self._task.args.get("shapes", {}))
 
         result["changed"] = False
         if complaints:

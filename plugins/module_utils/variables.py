@@ -12,6 +12,26 @@ from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+# What every role that has such a variable asks of it, by the name behind the role's prefix.
+COMMON_SHAPES = {
+    "name": {
+        "pattern": r"(?!mcp-edge)[a-z][a-z0-9-]{0,30}",
+        "remedy": "give lower-case letters, digits and dashes, such as codeintel; not mcp-edge",
+    },
+    "domain": {
+        "pattern": r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]",
+        "remedy": "set mcp_edge_domain to the public host name in lower case, "
+        "such as mcp.example.com",
+    },
+    "topology": {
+        "pattern": "terminating",
+        "remedy": "set mcp_edge_topology to terminating, the only topology that is built yet",
+    },
+    "asgi": {
+        "pattern": r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*",
+        "remedy": "give package.module:object",
+    },
+}
 COLLECTION_INPUTS = ("mcp_edge_acme_email", "mcp_edge_domain", "mcp_edge_topology")
 
 
@@ -47,15 +67,18 @@ def malformed(
             complaints.append(f"{name} is {shown}: give {wanted}")
             continue
         checked = ArgumentSpecValidator({name: dict(option)}).validate({name: value})
+        shape = shapes.get(name, {"pattern": "(?s).*", "remedy": ""})
         if checked.error_messages:
-            reasons = "; ".join(checked.error_messages)
+            reasons = "; ".join(filter(None, [*checked.error_messages, shape["remedy"]]))
             complaints.append(
                 f"{name} is {shown}: {'of the wrong kind' if option.get('no_log') else reasons}"
             )
             continue
-        shape = shapes.get(name)
+        if option.get("type") == "int" and int(value) < 0:
+            complaints.append(f"{name} is {shown}: give a number from 0 on")
+            continue
         items = value if isinstance(value, list) else [value]
-        if shape and not all(re.fullmatch(shape["pattern"], str(item)) for item in items):
+        if not all(re.fullmatch(shape["pattern"], str(item)) for item in items):
             complaints.append(f"{name} is {shown}: {shape['remedy']}")
     return complaints
 

@@ -18,7 +18,8 @@ TEMPLATES = [f"{path.parents[1].name}/{path.name}" for path in sorted(ROLES.glob
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_the_first_line_says_who_manages_the_file(render: Render, template: str) -> None:
     text = render(template, ansible_managed="In the hands of Ansible")
-    assert text.splitlines()[0] == "# In the hands of Ansible"
+    role = template.split("/", maxsplit=1)[0]
+    assert text.splitlines()[0] == f"# In the hands of Ansible by codeintel.mcp_edge.{role}"
 
 
 @pytest.mark.parametrize("template", TEMPLATES)

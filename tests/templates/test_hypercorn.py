@@ -162,5 +162,5 @@ def test_systemd_understands_the_units(render: Render, tmp_path: Path) -> None:
 
 def test_systemd_finds_the_service_well_confined(render: Render, tmp_path: Path) -> None:
     service, _ = write_units(render, tmp_path)
-    run = analyze("security", "--offline=true", "--threshold=15", "--no-pager", service)
+    run = analyze("security", "--offline=true", "--threshold=5", "--no-pager", service)
     assert run.returncode == 0, run.stdout

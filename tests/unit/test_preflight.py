@@ -30,10 +30,10 @@ GOOD = {
     "mcp_app_python": "python3",
 }
 COMMANDS = {
-    "nginx": "echo nginx version: nginx/1.26.3 --with-http_v3_module >&2",
+    "nginx": "echo nginx/1.26.3 --with-http_v3_module --x=/var/lib/nginx/body >&2",
     "python3": "echo 3.13.5",
     "ss": "true",
-    "systemctl": "echo 'systemd 257 (257.7-1)'",
+    "systemctl": "[ $1 != cat ] || exit 1; echo 'systemd 257 (257.7-1)'",
 }
 PLAY = """
 - hosts: mcp_edge
@@ -142,7 +142,7 @@ MALFORMED = [
     bad("mcp_app_location", "", "say where the app comes from"),
     bad("mcp_app_asgi", "asgi", "give package.module:object"),
     bad("mcp_app_settings", "KEY=value", "give a dictionary"),
-    bad("mcp_app_keep_releases", 0, "keep one release at least"),
+    bad("mcp_app_keep_releases", 0, "keep two releases at least"),
     bad("mcp_app_python", ["python3"], "give a string"),
     Case(role="mcp_app", given={"mcp_app_secrets": "hunter2"},
          told=("mcp_app_secrets is (hidden)", "give a dictionary")),
@@ -164,8 +164,14 @@ REFUSED = [
          told=("hypercorn_service_settings has keepalive_timeout", "keep_alive_timeout")),
     Case(role="hypercorn_service", given={"hypercorn_service_settings": {"workers": 2}},
          told=("hypercorn_service_settings has workers", "the unit decides", "remove it")),
-    Case(role="hypercorn_service", commands={"systemctl": "echo 'systemd 249 (249.11)'"},
+    Case(role="hypercorn_service", commands={"systemctl": "[ $1 != cat ] || exit 1; echo 'systemd 249 (249.11)'"},
          told=("systemd 249", "Use systemd 252 or later")),
+    Case(role="hypercorn_service", given={"hypercorn_service_name": "cron"},
+         commands={"systemctl": "echo '# /usr/lib/systemd/system/cron.service'"},
+         told=("hypercorn_service_name is cron", "cron.service", "another name")),
+    Case(role="mcp_app", given={"mcp_app_name": "root"},
+         told=("mcp_app_name is root", "root:x:0:0", "another name")),
+    bad("nginx_quic_stream_timeout", -5, "from 0 on"),
     Case(role="hypercorn_service", fit=False, told=("sysvinit", "Use systemd 252 or later")),
     bad("mcp_app_location", "/no/such/folder", "no such file or folder", "Give an existing one"),
     bad("mcp_app_lock", "/no/such.lock", "no such file or folder", "Make one with: uv pip compile"),

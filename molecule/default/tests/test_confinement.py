@@ -102,6 +102,6 @@ def test_units_return_after_a_crash(curl: Curl, target: Host) -> None:
 def test_rendered_files_are_tested_and_pleasant(target: Host) -> None:
     assert target.run("nginx -t -q").rc == 0
     site = target.file("/etc/nginx/conf.d/codeintel.conf").content_string
-    assert site.startswith("# Ansible managed")
+    assert site.startswith("# Ansible managed by codeintel.mcp_edge")
     assert "\n\n\n" not in site
     assert " if " not in site

@@ -1,4 +1,4 @@
-"""Every kind of source becomes a release; a release that cannot be imported never becomes current."""
+"""Every kind of source becomes a release; one that cannot be imported never becomes current."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def current(target: Host) -> str:
 
 def imported(target: Host, module: str) -> str:
     """Return the file from which the current release imports a module."""
-    show = f"/srv/parcel/current/venv/bin/python -c 'import {module}; print({module}.__file__)'"
-    return str(target.run(show).stdout.strip())
+    show = f"import os, {module}; print(os.path.realpath({module}.__file__))"
+    return str(target.run("/srv/parcel/current/venv/bin/python -c %s", show).stdout.strip())
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> None:
