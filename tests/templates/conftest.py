@@ -21,7 +21,7 @@ INPUTS = {
 # What the tasks find out on a host.
 FOUND = {
     "__nginx_quic_bpf": {"rc": 0},
-    "__nginx_quic_ipv6": {"stat": {"exists": True}},
+    "__nginx_quic_survey": {"stdout_lines": ["ipv6"]},
 }
 
 Render = Callable[..., str]

@@ -17,7 +17,7 @@ import pytest
 if TYPE_CHECKING:
     from .conftest import Render
 
-NO_IPV6 = {"__nginx_quic_ipv6": {"stat": {"exists": False}}}
+NO_IPV6: dict[str, object] = {"__nginx_quic_survey": {"stdout_lines": []}}
 SITE = "nginx_quic/site.conf.j2"
 # What gixy finds and why it stays.
 ACCEPTED = {

@@ -63,7 +63,7 @@ def test_a_short_lived_certificate_is_renewed_in_its_last_third(target: Host) ->
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days 6 -subj /CN=six"
         " -keyout privkey.pem -out fullchain.pem 2>/dev/null;"
         "cd /etc/letsencrypt/renewal; sed /renew_before/d codeintel.conf > six.conf;"
-        "RENEWED_LINEAGE=/tmp/six /etc/letsencrypt/mcp-edge/deploy /tmp/served www-data;"
+        "RENEWED_LINEAGE=/tmp/six /etc/letsencrypt/mcp-edge-deploy /tmp/served www-data;"
         "head -1 six.conf; rm six.conf"
     )
     assert result.stdout == f"renew_before_expiry = {2 * 86400} seconds\n", result.stderr

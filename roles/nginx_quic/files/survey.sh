@@ -1,0 +1,35 @@
+# Tell what is on the host before anything is changed, one fact a line, each behind its kind.
+
+# built: "nginx -V" of the nginx that is installed, else of the one that apt would install.
+version() {
+    if command -v nginx >/dev/null; then
+        nginx -V
+    else
+        folder=$(mktemp -d)
+        chmod 755 "$folder"
+        cd "$folder" || exit
+        apt-get -qq download nginx 2>/dev/null || { apt-get -qq update; apt-get -qq download nginx; }
+        dpkg-deb -x nginx_*.deb .
+        ./usr/sbin/nginx -V
+        rm -rf "$folder"
+    fi
+}
+echo "built $( (version) 2>&1 | tr '\n' ' ')"
+
+# listener: who holds the ports of the edge.
+ss --no-header --listening --tcp --udp --numeric --processes '( sport = :80 or sport = :443 )' |
+    sed 's/  */ /g; s/^/listener /'
+
+# written: what of /etc/nginx somebody wrote and this role would replace or collide with.
+if cd /etc/nginx 2>/dev/null; then
+    changed=$(dpkg --verify nginx-common 2>/dev/null)
+    for file in nginx.conf sites-available/default; do
+        grep -q 'by codeintel.mcp_edge' "$file" 2>/dev/null ||
+            echo "$changed" | grep -o "/etc/nginx/$file$"
+    done | sed 's/^/written /'
+    grep -rsl -E '^[^#]*listen.*default_server' conf.d sites-enabled |
+        grep -vx -e conf.d/00-mcp-edge.conf -e sites-enabled/default | sed 's,^,written /etc/nginx/,'
+fi
+
+# ipv6: the kernel has it.
+[ ! -e /proc/net/if_inet6 ] || echo ipv6
