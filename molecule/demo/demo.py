@@ -74,15 +74,21 @@ class Demo:
             print(f"{self.seconds:6.1f} s  {task}", flush=True)
 
     def journals(self) -> None:
-        """Print what the units of the host said last."""
-        for unit in UNITS:
+        """Print what the host's units said last: the ones that failed, then the demo's own."""
+        listing = self._on_target("systemctl list-units --failed --plain --no-legend")
+        failed = [word for word in listing.split() if word.endswith((".service", ".socket"))]
+        for unit in dict.fromkeys([*failed, *UNITS]):
             print(f"\n--- journal of {unit}", flush=True)
-            show = f"journalctl --no-pager --lines=30 --output=short-iso --unit={unit}"
-            subprocess.run(
-                ["ansible", *INVENTORY, "target", "-m", "command", "-a", show],
-                cwd=ROOT,
-                check=False,
-            )
+            print(self._on_target(f"journalctl --no-pager --lines=30 --unit={unit}"), flush=True)
+
+    def _on_target(self, command: str) -> str:
+        return subprocess.run(
+            ["ansible", *INVENTORY, "target", "--module-name=command", f"--args={command}"],
+            cwd=ROOT,
+            check=False,
+            capture_output=True,
+            text=True,
+        ).stdout
 
 
 def shown(value: Any) -> str:  # noqa: ANN401 - the value of a check is of any type
@@ -144,9 +150,10 @@ def main() -> int:
     topology = f"mcp_edge_topology={options.topology}"
     ok = (
         demo.play(
-            "Building the image and starting three systemd hosts", "molecule/shared/create.yml"
+            "Starting a bare systemd host, an ACME server and a client",
+            "molecule/shared/create.yml",
+            "molecule/shared/prepare.yml",
         )
-        and demo.play("Starting an ACME server", "molecule/shared/prepare.yml")
         and demo.play(
             "Running site.yml against the bare host", "playbooks/site.yml", "-e", topology
         )
