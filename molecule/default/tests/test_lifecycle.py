@@ -13,6 +13,15 @@ DOOMED = str(SCENARIO / "doomed.yml")
 PREFLIGHT = str(SCENARIO / "preflight.yml")
 
 
+def refused(playbook: str) -> str:
+    """Run a playbook that preflight must stop, and return what it said."""
+    run = play(playbook)
+    assert run.returncode != 0
+    assert "Nothing was changed" in run.stdout
+    assert "changed=0" in run.stdout
+    return run.stdout
+
+
 def serial(client: Host, domain: str) -> str:
     shown = client.run(
         f"openssl s_client -connect {domain}:443 -servername {domain} </dev/null 2>/dev/null"
@@ -81,12 +90,9 @@ def test_logs_are_rotated_and_written_on(curl: Curl, target: Host) -> None:
 def test_configuration_that_somebody_wrote_is_not_replaced(curl: Curl, target: Host) -> None:
     target.run("echo 'server { listen 80 default_server; }' > /etc/nginx/conf.d/foreign.conf")
     try:
-        run = play(DOOMED)
+        assert "/etc/nginx/conf.d/foreign.conf" in refused(DOOMED)
     finally:
         target.run("rm /etc/nginx/conf.d/foreign.conf")
-    assert run.returncode != 0
-    assert "/etc/nginx/conf.d/foreign.conf" in run.stdout
-    assert "changed=0" in run.stdout
     assert curl("https://mcp.test/api/livez").status == 200
 
 
@@ -150,13 +156,9 @@ def test_a_taken_port_is_named_with_its_holder() -> None:
     client.run("systemd-run --unit=squatter python3 -m http.server 80")
     assert until(client, "ss -Hltn sport = :80 | grep -q .")
     try:
-        run = play(PREFLIGHT)
+        assert "python3" in refused(PREFLIGHT)
     finally:
         client.run("systemctl stop squatter")
-    assert run.returncode != 0
-    assert "python3" in run.stdout
-    assert "Nothing was changed" in run.stdout
-    assert "changed=0" in run.stdout
 
 
 def test_an_nginx_without_http3_is_refused() -> None:
@@ -171,10 +173,8 @@ def test_an_nginx_without_http3_is_refused() -> None:
     )
     assert older.rc == 0, older.stderr
     try:
-        run = play(PREFLIGHT)
+        said = refused(PREFLIGHT)
     finally:
         client.run("rm -rf /usr/local/bin/nginx /tmp/older")
-    assert run.returncode != 0
-    assert "nginx/1.22" in run.stdout
-    assert "without http_v3_module" in " ".join(run.stdout.split())
-    assert "changed=0" in run.stdout
+    assert "nginx/1.22" in said
+    assert "without http_v3_module" in " ".join(said.split())
