@@ -67,7 +67,7 @@ def index(
 
 @pytest.fixture
 def settings(index_dir: Path) -> Settings:
-    return Settings(public_url="https://mcp.example.com", index_dir=index_dir, forwarded_hops=1)
+    return Settings(public_url="https://mcp.example.com", index_dir=index_dir)
 
 
 @pytest.fixture

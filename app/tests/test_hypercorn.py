@@ -52,7 +52,6 @@ def server(tmp_path: Path, index: Index, index_dir: Path) -> Iterator[Server]:
         {
             "CODEINTEL_PUBLIC_URL": "https://mcp.example.com",
             "CODEINTEL_INDEX_DIR": str(index_dir),
-            "CODEINTEL_FORWARDED_HOPS": "1",
         },
     )
     yield running

@@ -9,7 +9,6 @@ def test_defaults_serve_a_local_trial() -> None:
     settings = load_settings()
     assert settings.mcp_url == "http://localhost:8000/mcp"
     assert settings.index_dir == Path("indexes")
-    assert settings.forwarded_hops == 0
 
 
 def test_index_dir_follows_the_state_directory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +51,6 @@ def test_an_unknown_name_is_refused_with_the_nearest(monkeypatch: pytest.MonkeyP
         ("CODEINTEL_PUBLIC_URL", "https://mcp.example.com/mcp"),
         ("CODEINTEL_PUBLIC_URL", "https://me@mcp.example.com"),
         ("CODEINTEL_PUBLIC_URL", "https://mcp.example.com:port"),
-        ("CODEINTEL_FORWARDED_HOPS", "-1"),
         ("CODEINTEL_LOG_LEVEL", "LOUD"),
     ],
 )
@@ -68,4 +66,4 @@ def test_a_bad_value_is_refused_in_one_line(
 
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        Settings().forwarded_hops = 3
+        Settings().public_url = "https://other.example"

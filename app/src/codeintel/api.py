@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from codeintel.context import ApplicationContext, Capabilities
 from codeintel.metrics import Metrics
-from codeintel.middleware.forwarded import FORWARDING_HEADERS, is_local_peer
+from codeintel.peer import is_this_machine
 
 HEARTBEAT_SECONDS = 15.0
 """Longest silence on an event stream; proxies and mobile networks cut at 30 s and more."""
@@ -73,12 +73,7 @@ def build_api(context: ApplicationContext, metrics: Metrics) -> FastAPI:
     @api.get("/metrics", include_in_schema=False)
     async def show_metrics(request: Request) -> Response:
         """Serve Prometheus on this machine only; for everybody else there is nothing here."""
-        # Where TLS reaches the application, even a remote client may appear as a local peer.
-        if (
-            not is_local_peer(request.scope)
-            or request.url.scheme != "http"
-            or any(name in request.headers for name in FORWARDING_HEADERS)
-        ):
+        if not is_this_machine(request):
             raise HTTPException(404)
         return Response(metrics.render(), media_type=CONTENT_TYPE_LATEST)
 

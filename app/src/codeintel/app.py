@@ -22,7 +22,6 @@ from codeintel.context import ApplicationContext, Capabilities
 from codeintel.landing import landing_page
 from codeintel.logs import configure_logging
 from codeintel.metrics import HttpMetrics, Metrics
-from codeintel.middleware.forwarded import ForwardedHeaders
 from codeintel.middleware.mcp_endpoint import MCP_PATH, McpEndpoint
 from codeintel.middleware.response_headers import ResponseHeaders
 from codeintel.server import build_server
@@ -61,7 +60,6 @@ def create_app(settings: Settings, server: FastMCP | None = None) -> Starlette:
         ],
         middleware=[
             Middleware(HttpMetrics, metrics=metrics),
-            Middleware(ForwardedHeaders, hops=settings.forwarded_hops),
             Middleware(ResponseHeaders),
             Middleware(
                 HostOriginGuardMiddleware,

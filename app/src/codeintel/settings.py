@@ -37,9 +37,6 @@ class Settings(BaseSettings):
     index_dir: Path = Field(default_factory=default_index_dir)
     """Directory with one ``<repository>.sqlite`` per repository."""
 
-    forwarded_hops: int = Field(default=0, ge=0, le=8)
-    """Number of trusted proxies in front: 1 behind nginx, 0 when clients connect directly."""
-
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe level that is logged."""
 
