@@ -71,9 +71,10 @@ def test_a_short_lived_certificate_is_renewed_in_its_last_third(target: Host) ->
         "set -e; rm -rf /tmp/six /tmp/served; mkdir /tmp/six; cd /tmp/six;"
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days 6 -subj /CN=six"
         " -keyout privkey.pem -out fullchain.pem 2>/dev/null;"
-        "cd /etc/letsencrypt/renewal; sed /renew_before/d codeintel.conf > six.conf;"
-        "RENEWED_LINEAGE=/tmp/six /etc/letsencrypt/mcp-edge-deploy /tmp/served www-data;"
-        "head -1 six.conf; rm six.conf"
+        "cd /etc/letsencrypt; sed /renew_before/d renewal/codeintel.conf > renewal/six.conf;"
+        "sed s,^destin.*,destination=/tmp/served, mcp-edge-codeintel.conf > mcp-edge-six.conf;"
+        "RENEWED_LINEAGE=/tmp/six ./mcp-edge-deploy six;"
+        "head -1 renewal/six.conf; rm renewal/six.conf mcp-edge-six.conf"
     )
     assert result.stdout == f"renew_before_expiry = {2 * 86400} seconds\n", result.stderr
     assert target.file("/tmp/served/current/privkey.pem").group == "www-data"
