@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
+import shlex
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +23,12 @@ INVENTORY = [
     f"--inventory={SCENARIO}/inventory.yml",
 ]
 NET = yaml.safe_load((SCENARIO / "inventory.yml").read_text())["all"]["vars"]["lab_net"]
-ADDRESSES = {"target": f"10.203.{NET}.10", "acme": f"10.203.{NET}.20", "client": f"10.203.{NET}.30"}
+ADDRESSES = {
+    "target": f"10.203.{NET}.10",
+    "acme": f"10.203.{NET}.20",
+    "client": f"10.203.{NET}.30",
+    "twin": f"10.203.{NET}.40",
+}
 TARGET6 = f"fd53:203:{NET}::10"
 # What nginx says with every answer, its own refusals among them.
 HEADERS = {
@@ -33,16 +41,31 @@ HEADERS = {
 PROTOCOLS = {"h1": "--http1.1", "h2": "--http2", "h3": "--http3-only"}
 CLIENT6 = f"fd53:203:{NET}::30"
 BOTH_FAMILIES = [ADDRESSES["target"], f"[{TARGET6}]"]
+KEY = str(ROOT / ".cache/lab/id_ed25519")
+SSH = "-o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no -o LogLevel=ERROR"
+# Programs on the client host import the package "probe", whatever the image came with.
+PYTHON = "env PYTHONPATH=/opt/tests /opt/probe/bin/python"
 
 
 def connect(name: str) -> Host:
     """Return a host of the scenario, reached by ssh as users reach theirs."""
     return testinfra.get_host(
         f"ssh://root@{ADDRESSES[name]}",
-        ssh_identity_file=str(ROOT / ".cache/lab/id_ed25519"),
-        ssh_extra_args="-o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no "
-        "-o LogLevel=ERROR",
+        ssh_identity_file=KEY,
+        ssh_extra_args=SSH,
         controlpersist=60,
+    )
+
+
+@functools.cache
+def bring_probe(address: str) -> None:
+    """Copy the tests' clients to a host, once a session."""
+    pack = ["tar", "-c", "-C", str(ROOT / "molecule/shared"), "--exclude=__pycache__", "probe"]
+    unpack = "rm -rf /opt/tests && mkdir /opt/tests && tar -x -C /opt/tests"
+    subprocess.run(
+        ["ssh", "-i", KEY, *SSH.split(), f"root@{address}", unpack],
+        input=subprocess.run(pack, check=True, capture_output=True).stdout,
+        check=True,
     )
 
 
@@ -100,10 +123,51 @@ def play(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def python_on(host: Host, program: str, *arguments: str) -> Any:  # noqa: ANN401 - its own JSON
-    """Run a program of the tests on a host; it prints one JSON document."""
-    result = host.run("/opt/probe/bin/python -c %s" + " %s" * len(arguments), program, *arguments)
+    """Run a program of the tests on a host, with the package probe; it prints one JSON document."""
+    bring_probe(host.backend.host.name)
+    result = host.run(f"{PYTHON} -c %s" + " %s" * len(arguments), program, *arguments)
     assert result.rc == 0, result.stderr
     return json.loads(result.stdout)
+
+
+class Companion:
+    """A program of the package probe that runs on a host beside a test.
+
+    It prints a line when it is ready, stops when its standard input ends, and prints one JSON
+    document then.
+    """
+
+    def __init__(self, host: Host, module: str, *arguments: str) -> None:
+        """Start it, and wait until it is ready."""
+        address = host.backend.host.name
+        bring_probe(address)
+        command = f"{PYTHON} -m {shlex.join([module, *arguments])}"
+        self._process = subprocess.Popen(
+            ["ssh", "-i", KEY, *SSH.split(), f"root@{address}", command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        if not self._process.stdout.readline():
+            raise AssertionError(self._process.communicate()[1])
+
+    def wait(self, seconds: float) -> None:
+        """Wait until it ends by itself, but not for longer than that."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+
+    def result(self, seconds: float = 30) -> Any:  # noqa: ANN401 - its own JSON
+        """Stop it, if it has not ended by itself, and return what it says."""
+        output, errors = self._process.communicate(timeout=seconds)
+        assert self._process.returncode == 0, errors
+        return json.loads(output)
+
+
+def unit_pid(target: Host, unit: str = "echo.service") -> str:
+    """Return the number of the unit's main process."""
+    return str(target.run("systemctl show -p MainPID --value %s", unit).stdout.strip())
 
 
 def until(host: Host, condition: str, seconds: int = 20) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from lab import ADDRESSES, BOTH_FAMILIES, CLIENT6, HEADERS, PROTOCOLS, Curl, python_on
+from lab import ADDRESSES, BOTH_FAMILIES, CLIENT6, HEADERS, PROTOCOLS, Answer, Curl, python_on
 from testinfra.host import Host
 
 UNKNOWN = ("--resolve", f"unknown.test:80:{ADDRESSES['target']}")
@@ -101,10 +101,36 @@ def test_metrics_are_not_public(curl: Curl, protocol: str) -> None:
         )
 
 
+ANNOUNCE = """
+import asyncio, json
+from probe import h3
+
+async def main():
+    async with h3.connect() as connection:
+        answer = connection.open("POST", "/", headers=[("content-length", "5000000")], more=True)
+        connection.send(answer, b"x")
+        await answer.until(lambda: answer.finished)
+    headers = {name.decode(): value.decode() for name, value in answer.headers}
+    return [answer.status, headers, answer.body.decode()]
+print(json.dumps(asyncio.run(main())))
+"""
+
+
+def announce(curl: Curl, protocol: str) -> Answer:
+    """Announce a body that is too large, and send one byte of it.
+
+    The server answers and stops reading. Over QUIC, curl's OpenSSL then throws away the answer
+    now and then, although it is complete (RFC 9114, section 4.1): "(95) SSL error 1".
+    """
+    if protocol == "h3":
+        return Answer(*python_on(curl.client, ANNOUNCE))
+    body = ("--data", "x", "-H", "Content-Length: 5000000")
+    return curl("https://echo.test/", *body, protocol=protocol)
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_body_over_the_limit_is_refused(curl: Curl, protocol: str) -> None:
-    announced = ("--data", "x", "-H", "Content-Length: 5000000")
-    answer = curl("https://echo.test/", *announced, protocol=protocol)
+    answer = announce(curl, protocol)
     assert answer.status == 413
     assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
 
@@ -121,12 +147,12 @@ def test_every_refused_request_leaves_a_line(curl: Curl, target: Host) -> None:
         refusals += [
             (protocol, "400", "https://echo.test/", "-H", "Host: a b"),
             (protocol, "404", "https://mcp.test/api/metrics"),
-            (protocol, "413", "https://echo.test/", "--data", "x", "-H", "Content-Length: 5000000"),
             (protocol, "421", "https://mcp.test/", "-H", "Host: unknown.test"),
             (protocol, "421", "https://mcp.test/", "-H", "Host: echo.test"),
         ]
-    for protocol, status, url, *options in refusals:
-        answer = curl(url, *options, protocol=protocol)
+    answers = [(status, curl(url, *options, protocol=p)) for p, status, url, *options in refusals]
+    answers += [("413", announce(curl, protocol)) for protocol in PROTOCOLS]
+    for status, answer in answers:
         assert answer.status == answer.json["status"] == int(status)
         expected[answer.headers["x-request-id"]] = status
 

@@ -10,7 +10,7 @@ from lab import ADDRESSES, ROOT, SCENARIO, connect, play
 from testinfra.host import Host
 
 RELEASE = str(SCENARIO / "release.yml")
-ECHO = SCENARIO / "echo"
+ECHO = SCENARIO.parent / "shared/echo"
 
 
 def deploy(**variables: str) -> subprocess.CompletedProcess[str]:

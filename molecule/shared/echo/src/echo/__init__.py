@@ -1,12 +1,19 @@
-"""A foreign ASGI app without dependencies: it shows what reaches it and what it may do."""
+"""A foreign ASGI app without dependencies: it shows what reaches it and what it may do.
+
+It is no example of a good app: some handlers behave as badly as an app may, to see whether the
+server in front bears it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import collections
+import contextlib
+import hashlib
 import json
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -15,11 +22,9 @@ Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-PLAIN = {
-    "type": "http.response.start",
-    "status": 200,
-    "headers": [(b"content-type", b"text/plain")],
-}
+BLOCK = 65536  # bytes of a piece of a download
+HEARTBEAT = 15  # seconds that an event stream may be silent
+alive: collections.Counter[str] = collections.Counter()  # handlers that run now, by path
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -27,9 +32,20 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         await lifespan(receive, send)
     elif scope["type"] == "websocket":
-        await echo(receive, send)
+        with counted("websocket"):
+            await echo(receive, send)
     else:
-        handlers = {"/endless": endless, "/slow": slow, "/may": may}
+        handlers = {
+            "/download": download,
+            "/early": early,
+            "/endless": endless,
+            "/events": events,
+            "/live": live,
+            "/may": may,
+            "/slow": slow,
+            "/unread": unread,
+            "/upload": upload,
+        }
         await handlers.get(scope["path"], headers)(scope, receive, send)
 
 
@@ -75,22 +91,91 @@ async def headers(scope: Scope, receive: Receive, send: Send) -> None:
     )
 
 
-async def slow(_scope: Scope, _receive: Receive, send: Send) -> None:
-    """Say that it starts, and two seconds later that it is done."""
-    await send(PLAIN)
+async def upload(_scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the length and the SHA-256 of the body."""
+    digest = hashlib.sha256()
+    length = 0
+    more = True
+    while more:
+        event = await receive()
+        if event["type"] == "http.disconnect":
+            return
+        piece = event.get("body", b"")
+        digest.update(piece)
+        length += len(piece)
+        more = event.get("more_body", False)
+    await answer(send, {"length": length, "sha256": digest.hexdigest()})
+
+
+async def download(scope: Scope, _receive: Receive, send: Send) -> None:
+    """Send bytes=N: piece number I is SHAKE128 of I in decimal."""
+    length = int(parameters(scope).get("bytes", "0"))
+    await start(send, b"application/octet-stream", (b"content-length", b"%d" % length))
+    for number, begin in enumerate(range(0, length, BLOCK)):
+        piece = hashlib.shake_128(b"%d" % number).digest(min(length - begin, BLOCK))
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body"})
+
+
+async def early(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """Answer 404 at once, without a look at the body: so does every router."""
+    await send({"type": "http.response.start", "status": 404, "headers": []})
+    await send({"type": "http.response.body", "body": b"not found\n"})
+
+
+async def unread(scope: Scope, receive: Receive, send: Send) -> None:
+    """Begin an answer, leave the body unread for seconds=N (20), then read on to the disconnect."""
+    with counted("unread"):
+        await start(send, b"text/plain")
+        await send({"type": "http.response.body", "body": b"started\n", "more_body": True})
+        await asyncio.sleep(float(parameters(scope).get("seconds", "20")))
+        await disconnected(receive)
+
+
+async def slow(scope: Scope, _receive: Receive, send: Send) -> None:
+    """Say that it starts, and seconds=N (2) later that it is done."""
+    await start(send, b"text/plain")
     await send({"type": "http.response.body", "body": b"started\n", "more_body": True})
-    await asyncio.sleep(2)
+    await asyncio.sleep(float(parameters(scope).get("seconds", "2")))
     await send({"type": "http.response.body", "body": b"done\n"})
 
 
-async def endless(_scope: Scope, _receive: Receive, send: Send) -> None:
+async def endless(_scope: Scope, receive: Receive, send: Send) -> None:
     """Send a line every tenth of a second for as long as the client listens."""
-    await send(PLAIN)
+    await start(send, b"text/plain")
+    await tick(receive, send, "%d\n", 0.1)
+
+
+async def events(scope: Scope, receive: Receive, send: Send) -> None:
+    """Send an event every interval=N seconds (1), and heartbeats where that is a long time."""
+    with counted("events"):
+        await start(send, b"text/event-stream", (b"cache-control", b"no-store"))
+        await tick(receive, send, "data: %d\n\n", float(parameters(scope).get("interval", "1")))
+
+
+async def tick(receive: Receive, send: Send, form: str, interval: float) -> None:
+    """Send a number at once and every interval seconds, until the client is gone."""
+    loop = asyncio.get_running_loop()
+    gone = asyncio.create_task(disconnected(receive))
     number = 0
-    while True:
-        await send({"type": "http.response.body", "body": b"%d\n" % number, "more_body": True})
-        number += 1
-        await asyncio.sleep(0.1)
+    due = loop.time()
+    try:
+        while not gone.done():
+            text = ": heartbeat\n\n"
+            if loop.time() >= due:
+                text = form % number
+                number += 1
+                due += interval
+            await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+            await asyncio.wait([gone], timeout=min(HEARTBEAT, max(0, due - loop.time())))
+    finally:
+        gone.cancel()
+
+
+async def live(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """Tell how many of the long handlers run now, and in which process."""
+    names = ("events", "unread", "websocket")
+    await answer(send, {"pid": os.getpid()} | {name: alive[name] for name in names})
 
 
 async def may(scope: Scope, _receive: Receive, send: Send) -> None:
@@ -119,8 +204,34 @@ def attempt(action: str, value: str) -> str:
     return Path(os.environ["CREDENTIALS_DIRECTORY"], value).read_text()
 
 
+def parameters(scope: Scope) -> dict[str, str]:
+    """Return the query's parameters, of each name the first."""
+    return {name: found[0] for name, found in parse_qs(scope["query_string"].decode()).items()}
+
+
+@contextlib.contextmanager
+def counted(name: str) -> Iterator[None]:
+    """Count a handler as alive."""
+    alive[name] += 1
+    try:
+        yield
+    finally:
+        alive[name] -= 1
+
+
+async def disconnected(receive: Receive) -> None:
+    """Read on until the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def start(send: Send, content_type: bytes, *others: tuple[bytes, bytes]) -> None:
+    """Begin an answer."""
+    head = [(b"content-type", content_type), *others]
+    await send({"type": "http.response.start", "status": 200, "headers": head})
+
+
 async def answer(send: Send, content: object) -> None:
     """Answer with JSON."""
-    start = {"type": "http.response.start", "status": 200}
-    await send(start | {"headers": [(b"content-type", b"application/json")]})
+    await start(send, b"application/json")
     await send({"type": "http.response.body", "body": json.dumps(content).encode()})
