@@ -24,8 +24,8 @@ COMMON_SHAPES = {
         "such as mcp.example.com",
     },
     "topology": {
-        "pattern": "terminating",
-        "remedy": "set mcp_edge_topology to terminating, the only topology that is built yet",
+        "pattern": "terminating|passthrough",
+        "remedy": "set mcp_edge_topology to terminating or passthrough",
     },
     "asgi": {
         "pattern": r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*",

@@ -20,6 +20,8 @@ INPUTS = {
 }
 # What the tasks find out on a host.
 FOUND = {
+    "__hypercorn_service_packed": {"sha256": "0123456789abcdef"},
+    "__hypercorn_service_survey": {"stdout_lines": ["systemd 257", "ipv6"]},
     "__nginx_quic_bpf": {"rc": 0},
     "__nginx_quic_survey": {"stdout_lines": ["ipv6"]},
 }

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .conftest import Render
 
 ROLES = Path(__file__).parents[2] / "roles"
+TOPOLOGIES = ("terminating", "passthrough")
 TEMPLATES = [f"{path.parents[1].name}/{path.name}" for path in sorted(ROLES.glob("*/templates/*"))]
 
 
@@ -22,21 +23,26 @@ def test_the_first_line_says_who_manages_the_file(render: Render, template: str)
     assert text.splitlines()[0] == f"# In the hands of Ansible by codeintel.mcp_edge.{role}"
 
 
+@pytest.mark.parametrize("topology", TOPOLOGIES)
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_the_file_is_tidy(render: Render, template: str) -> None:
-    text = render(template)
+def test_the_file_is_tidy(render: Render, template: str, topology: str) -> None:
+    text = render(template, mcp_edge_topology=topology)
     assert re.findall(r".*[ \t]$", text, re.MULTILINE) == []
     assert "\n\n\n" not in text
     assert text.endswith("\n")
     assert not text.endswith("\n\n")
 
 
+@pytest.mark.parametrize("topology", TOPOLOGIES)
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_nothing_of_the_template_itself_is_left(render: Render, template: str) -> None:
-    assert re.findall(r"{{|}}|{%|%}|\bNone\b|__\w+", render(template)) == []
+def test_nothing_of_the_template_itself_is_left(
+    render: Render, template: str, topology: str
+) -> None:
+    text = render(template, mcp_edge_topology=topology)
+    assert re.findall(r"{{|}}|{%|%}|\bNone\b|__\w+", text) == []
 
 
 def test_there_are_templates() -> None:
     assert {name.split("/")[0] for name in TEMPLATES} == {
-        "hypercorn_service", "mcp_app", "nginx_quic"
+        "certbot_webroot", "hypercorn_service", "mcp_app", "nginx_quic"
     }  # fmt: skip

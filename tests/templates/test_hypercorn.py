@@ -21,11 +21,10 @@ UNITS = {"notes.service": "instance.service.j2", "notes.socket": "instance.socke
 
 # What the unit decides, or systemd in its place.
 OF_THE_UNIT = {"bind", "worker_class", "workers", "daemon", "group", "pid_path", "umask", "user"}
-# TLS, QUIC and further listeners: nginx has them.
+# The topology decides on TLS, QUIC and listeners; no client shows a certificate.
 OF_THE_EDGE = {
-    "alpn_protocols", "alt_svc_headers", "ca_certs", "cert_reqs", "certfile", "ciphers",
-    "insecure_bind", "keyfile", "keyfile_password", "quic_bind", "ssl_handshake_timeout",
-    "verify_flags", "verify_mode",
+    "alpn_protocols", "ca_certs", "cert_reqs", "certfile", "insecure_bind", "keyfile",
+    "keyfile_password", "quic_bind", "verify_flags", "verify_mode",
 }  # fmt: skip
 # For development, for workers that come and go, or without a form in TOML.
 OF_NO_USE = {
@@ -55,6 +54,54 @@ def test_the_settings_of_the_role_are_loaded(render: Render, tmp_path: Path) -> 
     assert config.worker_class == "uvloop"
     assert config.include_server_header is False
     assert config.errorlog == "-"
+    assert tomllib.loads(path.read_text(encoding="utf-8"))["edge"] == {"forwarded_hops": 1}
+
+
+def test_where_tls_ends_here_each_family_has_a_tcp_and_a_udp_socket(render: Render) -> None:
+    given: dict[str, Any] = {"mcp_edge_topology": "passthrough", "hypercorn_service_port": 9000}
+    settings = tomllib.loads(render(TEMPLATE, **given))
+    socket = render("hypercorn_service/instance.socket.j2", **given)
+    handed_over = [line for line in socket.splitlines() if line.startswith("Listen")]
+    assert settings["insecure_bind"] + settings["bind"] + settings["quic_bind"] == [
+        f"fd://{3 + index}" for index in range(len(handed_over))
+    ]
+    assert handed_over == [
+        "ListenStream=/run/codeintel/http.sock",
+        "ListenStream=127.0.0.1:9000", "ListenStream=[::1]:9000",
+        "ListenDatagram=127.0.0.1:9000", "ListenDatagram=[::1]:9000",
+    ]  # fmt: skip
+    given["__hypercorn_service_survey"] = {"stdout_lines": []}
+    settings = tomllib.loads(render(TEMPLATE, **given))
+    assert (settings["bind"], settings["quic_bind"]) == (["fd://4"], ["fd://5"])
+    assert "::1" not in render("hypercorn_service/instance.socket.j2", **given)
+
+
+def test_where_tls_ends_here_the_server_does_what_nginx_did(render: Render) -> None:
+    settings = tomllib.loads(render(TEMPLATE, mcp_edge_topology="passthrough"))
+    assert settings["alt_svc_headers"] == ['h3=":443"; ma=86400']
+    edge = settings["edge"]
+    assert "forwarded_hops" not in edge
+    assert edge["max_body_size"] == 4 << 20
+    assert edge["access_log"] is True
+    assert edge["response_headers"]["Strict-Transport-Security"] == "max-age=63072000"
+
+
+def test_the_certificate_is_a_credential_and_renewed_by_a_reload(render: Render) -> None:
+    given = {"mcp_edge_topology": "passthrough", "hypercorn_service_certificate_dir": "/etc/tls"}
+    unit = unit_lines(render("hypercorn_service/instance.service.j2", **given))
+    assert unit["Type"] == ["notify"]
+    assert unit["LoadCredential"] == [
+        "hypercorn.certificate:/etc/tls/current/fullchain.pem",
+        "hypercorn.key:/etc/tls/current/privkey.pem",
+    ]
+    copy, tell = unit["ExecReload"]
+    assert tell == "/bin/kill -HUP $MAINPID"
+    assert copy.endswith(
+        " -t /run/codeintel/certificate /etc/tls/current/fullchain.pem /etc/tls/current/privkey.pem"
+    )
+    settings = tomllib.loads(render(TEMPLATE, **given))
+    assert settings["edge"]["certificate_reload"] == "/run/codeintel/certificate"
+    assert settings["certfile"] == "/run/credentials/codeintel.service/hypercorn.certificate"
 
 
 @pytest.mark.parametrize(
@@ -97,8 +144,11 @@ def test_every_setting_of_hypercorn_is_known_or_left_out_on_purpose(known: set[s
 
 
 def test_what_the_role_sets_is_a_setting_of_hypercorn(render: Render, known: set[str]) -> None:
-    fixed = {"bind", "worker_class", "workers"}
+    fixed = {"bind", "worker_class", "workers", "edge"}
     assert tomllib.loads(render(TEMPLATE)).keys() <= known | fixed
+    fixed |= {"insecure_bind", "quic_bind", "certfile", "keyfile"}
+    settings = tomllib.loads(render(TEMPLATE, mcp_edge_topology="passthrough"))
+    assert settings.keys() <= known | fixed
 
 
 def unit_lines(text: str) -> dict[str, list[str]]:
@@ -122,7 +172,7 @@ def test_the_service_names_its_instance_everywhere(render: Render) -> None:
         "token:/etc/notes/credentials/token",
     ]
     assert unit["ExecStart"] == [
-        "/srv/notes/current/venv/bin/python -m hypercorn"
+        "/srv/notes/current/venv/bin/python /usr/local/lib/hypercorn_service/edge-0123456789ab"
         " --config /etc/notes/hypercorn.toml codeintel.asgi:app"
     ]
     socket = unit_lines(render("hypercorn_service/instance.socket.j2", **given))
@@ -137,12 +187,13 @@ def test_no_unit_says_a_thing_twice(render: Render, template: str) -> None:
     assert twice <= {"SystemCallFilter"}  # the second takes from the first
 
 
-def write_units(render: Render, folder: Path) -> list[str]:
+def write_units(render: Render, folder: Path, topology: str) -> list[str]:
     python = folder / "venv/bin/python"
     python.parent.mkdir(parents=True)
     python.write_text("#!/bin/sh\n", encoding="utf-8")
     python.chmod(0o755)
     given = {"hypercorn_service_name": "notes", "hypercorn_service_venv": folder / "venv"}
+    given |= {"mcp_edge_topology": topology}
     for name, template in UNITS.items():
         text = render(f"hypercorn_service/{template}", **{k: str(v) for k, v in given.items()})
         (folder / name).write_text(text, encoding="utf-8")
@@ -155,12 +206,16 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_systemd_understands_the_units(render: Render, tmp_path: Path) -> None:
-    run = analyze("verify", "--man=no", *write_units(render, tmp_path))
+@pytest.mark.parametrize("topology", ["terminating", "passthrough"])
+def test_systemd_understands_the_units(render: Render, tmp_path: Path, topology: str) -> None:
+    run = analyze("verify", "--man=no", *write_units(render, tmp_path, topology))
     assert (run.stderr, run.returncode) == ("", 0)
 
 
-def test_systemd_finds_the_service_well_confined(render: Render, tmp_path: Path) -> None:
-    service, _ = write_units(render, tmp_path)
+@pytest.mark.parametrize("topology", ["terminating", "passthrough"])
+def test_systemd_finds_the_service_well_confined(
+    render: Render, tmp_path: Path, topology: str
+) -> None:
+    service, _ = write_units(render, tmp_path, topology)
     run = analyze("security", "--offline=true", "--threshold=5", "--no-pager", service)
     assert run.returncode == 0, run.stdout

@@ -23,6 +23,8 @@ SITE = "nginx_quic/site.conf.j2"
 ACCEPTED = {
     "quic_bpf_reuseport": "without it reloads measured no better, and renewals need none",
 }
+STREAM = "nginx_quic/stream.conf.j2"
+PASSTHROUGH: dict[str, object] = {"mcp_edge_topology": "passthrough"}
 TEMPLATES = (SITE, "nginx_quic/edge.conf.j2", "nginx_quic/nginx.conf.j2")
 
 
@@ -124,6 +126,32 @@ def test_each_line_of_the_log_is_one_json_object(render: Render) -> None:
     assert fields["request_id"] == "$request_id"
 
 
+def test_where_packets_pass_nginx_ends_no_tls(render: Render) -> None:
+    site = render(SITE, **PASSTHROUGH)
+    edge = render("nginx_quic/edge.conf.j2", **PASSTHROUGH)
+    assert re.findall(r"listen \S*443.*", site + edge) == []
+    assert "ssl_certificate" not in site
+    assert "location /.well-known/acme-challenge/ {" in site
+    stream = render(STREAM, **PASSTHROUGH)
+    listening = re.findall(r"listen (\S+?)( udp)? reuseport", stream)
+    assert listening == [("443", ""), ("[::]:443", ""), ("443", " udp"), ("[::]:443", " udp")]
+    assert stream.count("proxy_bind $remote_addr transparent;") == 2
+    assert "[::]:" not in render(STREAM, **PASSTHROUGH, **NO_IPV6)
+    confinement = render("nginx_quic/confinement.conf.j2", **PASSTHROUGH)
+    assert "Requires=mcp-edge-passthrough.service" in confinement
+    assert re.findall(r"CAP_NET_\w+", confinement) == ["CAP_NET_BIND_SERVICE", "CAP_NET_RAW"]
+    assert "quic_bpf off;" in render("nginx_quic/nginx.conf.j2", **PASSTHROUGH)
+
+
+def test_another_name_goes_elsewhere_without_the_clients_address(render: Render) -> None:
+    given = PASSTHROUGH | {"nginx_quic_sni_backends": {"other.test": "127.0.0.1:9443"}}
+    stream = render(STREAM, **given)
+    assert "        other.test 127.0.0.1:9443;\n" in stream
+    assert stream.count("ssl_preread on;") == 1
+    assert "ssl_preread" not in render(STREAM, **PASSTHROUGH)
+    assert "proxy_bind $mcp_edge_source transparent;" in stream
+
+
 def test_gixy_finds_nothing_of_weight_but_what_is_accepted(render: Render, tmp_path: Path) -> None:
     (tmp_path / "mime.types").write_text("types { text/html html; }\n", encoding="utf-8")
     files = {
@@ -150,14 +178,20 @@ def test_gixy_finds_nothing_of_weight_but_what_is_accepted(render: Render, tmp_p
     assert found == ACCEPTED.keys()
 
 
-def test_systemd_understands_the_confinement(render: Render, tmp_path: Path) -> None:
+@pytest.mark.parametrize("topology", ["terminating", "passthrough"])
+def test_systemd_understands_the_units(render: Render, tmp_path: Path, topology: str) -> None:
     unit = tmp_path / "nginx.service"
     unit.write_text("[Service]\nType=forking\nExecStart=/bin/true\n", encoding="utf-8")
     drop_in = tmp_path / "nginx.service.d/mcp-edge.conf"
     drop_in.parent.mkdir()
-    drop_in.write_text(render("nginx_quic/confinement.conf.j2"), encoding="utf-8")
+    given = {"mcp_edge_topology": topology}
+    drop_in.write_text(render("nginx_quic/confinement.conf.j2", **given), encoding="utf-8")
+    routes = tmp_path / "mcp-edge-passthrough.service"
+    text = render("nginx_quic/passthrough.service.j2", **given)
+    # The analysis looks for the programs, which this machine need not have.
+    routes.write_text(re.sub(r"=(-?)(ip|nft) ", r"=\1true ", text), encoding="utf-8")
     run = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", unit],
+        ["systemd-analyze", "verify", "--man=no", unit, routes],
         env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
         capture_output=True,
         text=True,

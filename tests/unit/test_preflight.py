@@ -117,8 +117,8 @@ MALFORMED = [
       for role in ROLES for name in ("my_app", "App", "mcp-edge")),
     *(bad_input(role, "mcp_edge_domain", domain, HOST_NAME) for role in WITH_DOMAIN
       for domain in (None, "https://mcp.test", "Mcp.test", "mcp..test", "mcp", "mcp.test.")),
-    *(bad_input(role, "mcp_edge_topology", topology, "must be one of: terminating")
-      for role in WITH_TOPOLOGY for topology in (None, "passthrough", "foo")),
+    *(bad_input(role, "mcp_edge_topology", topology, "must be one of: terminating, passthrough")
+      for role in WITH_TOPOLOGY for topology in (None, "Passthrough", "foo")),
     bad_input("certbot_webroot", "mcp_edge_acme_email", None, "set mcp_edge_acme_email to the"),
     bad_input("certbot_webroot", "mcp_edge_acme_email", "admin", "set mcp_edge_acme_email to the"),
     bad("certbot_webroot_directory_url", "http://acme.test", "give the https address"),
@@ -127,6 +127,12 @@ MALFORMED = [
     bad("certbot_webroot_destination", "/srv/my certs", ABSOLUTE),
     bad("certbot_webroot_group", ["www-data"], "give a string"),
     bad("certbot_webroot_group", "www data", "give the name of a group"),
+    bad("certbot_webroot_reload", "notes", "give the name of a service such as"),
+    bad("hypercorn_service_port", 80, "give a port from 1024 to 65535"),
+    bad("hypercorn_service_certificate_dir", "certificate", ABSOLUTE),
+    bad("hypercorn_service_max_body_size", "4m", "unable to convert to int"),
+    bad("hypercorn_service_response_headers", "X: y", "give a dictionary"),
+    bad("hypercorn_service_watchdog", -1, "from 0 on"),
     bad("hypercorn_service_asgi", {"app": "x"}, "give a string"),
     bad("hypercorn_service_asgi", "codeintel.asgi", "give package.module:object"),
     bad("hypercorn_service_venv", "/opt/my venv", ABSOLUTE),
@@ -155,6 +161,10 @@ MALFORMED = [
     bad("nginx_quic_max_body_size", "8M", "such as 8m"),
     bad("nginx_quic_worker_connections", 10, "give a number from 100 on"),
     bad("nginx_quic_stream_timeout", "1h", "unable to convert to int"),
+    bad("nginx_quic_passthrough_port", 443, "give a port from 1024 to 65535"),
+    bad("nginx_quic_sni_backends", "other.test", "give a dictionary"),
+    bad("nginx_quic_udp_flow_rate", 0, "give a number from 1 on"),
+    bad("nginx_quic_udp_flow_burst", 0, "give a number from 1 on"),
 ]  # fmt: skip
 
 REFUSED = [
@@ -167,6 +177,9 @@ REFUSED = [
     Case(role="hypercorn_service",
          commands={"systemctl": "[ $1 != cat ] || exit 1; echo 'systemd 249 (249.11)'"},
          told=("systemd 249", "Use systemd 252 or later")),
+    Case(role="hypercorn_service", given={"mcp_edge_topology": "passthrough"},
+         commands={"ss": """echo 'tcp LISTEN 0 9 127.0.0.1:8443 *:* users:(("java",pid=7))'"""},
+         told=("hypercorn_service_port is 8443", "java", "Stop that program")),
     Case(role="hypercorn_service", given={"hypercorn_service_name": "cron"},
          commands={"systemctl": "[ $1 = cat ] && echo '# /lib/cron.service' || echo systemd 257"},
          told=("hypercorn_service_name is cron", "cron.service", "another name")),
@@ -200,11 +213,24 @@ REFUSED = [
     Case(role="nginx_quic",
          commands={"ss": """echo 'tcp LISTEN 0 511 *:80 *:* users:(("apache2",pid=7,fd=4))'"""},
          told=("Ports 80 and 443", "apache2", "Stop that program")),
+    *(Case(role="nginx_quic", given={"nginx_quic_sni_backends": {name: backend}},
+           told=("nginx_quic_sni_backends", f"{name}: {backend}", "give host names"))
+      for name, backend in (("other.test", "9443"), ("other.test", "other.test:443"),
+                            ("Other.test", "127.0.0.1:9443"), ("a.test", "127.0.0.1:1;"))),
 ]  # fmt: skip
 
 FINE = [
     Case(role="certbot_webroot"),
     Case(role="hypercorn_service"),
+    Case(role="hypercorn_service", given={"mcp_edge_topology": "passthrough",
+         "hypercorn_service_settings": {"ciphers": "ECDHE+AESGCM"}}),
+    # The port is the instance's own.
+    Case(role="hypercorn_service", given={"mcp_edge_topology": "passthrough"},
+         commands={"ss": """echo 'tcp LISTEN 0 9 127.0.0.1:8443 *:* users:(("systemd",pid=1))'""",
+                   "systemctl": """[ $1 = cat ] || { echo systemd 257; exit; }
+                       printf '# by codeintel.mcp_edge\\nListenStream=[::1]:8443\\n'"""}),
+    Case(role="nginx_quic", given={"mcp_edge_topology": "passthrough", "nginx_quic_sni_backends":
+         {"a.test": "127.0.0.1:1", "*.b.test": "[::1]:2"}}),
     Case(role="mcp_app", given={"mcp_edge_domain": "mcp.codeintel.dev",
          "mcp_app_allow_public_without_auth": "true", "mcp_app_keep_releases": "5"}),
     Case(role="nginx_quic", given={"nginx_quic_name": "my-app", "nginx_quic_upstream": "[::1]:80"},

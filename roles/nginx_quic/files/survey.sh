@@ -29,6 +29,11 @@ if cd /etc/nginx 2>/dev/null; then
     done | sed 's/^/written /'
     grep -rsl -E '^[^#]*listen.*default_server' conf.d sites-enabled |
         grep -vx -e conf.d/00-mcp-edge.conf -e sites-enabled/default | sed 's,^,written /etc/nginx/,'
+
+    # terminating, passthrough: the sites of this collection.
+    grep -sl 'by codeintel.mcp_edge' passthrough.d/*.conf | sed 's,^.*/,passthrough ,; s,[.]conf$,,'
+    grep -sl 'listen 443 ssl;' $(grep -sl 'by codeintel.mcp_edge' conf.d/*.conf) /dev/null |
+        sed 's,^.*/,terminating ,; s,[.]conf$,,'
 fi
 
 # ipv6: the kernel has it.
