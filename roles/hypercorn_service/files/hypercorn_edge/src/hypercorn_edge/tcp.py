@@ -1,0 +1,51 @@
+"""Mends for Hypercorn's TCP connections."""
+
+import asyncio
+
+from hypercorn.asyncio.tcp_server import TCPServer as StockTCPServer
+
+from .h2 import H2Protocol
+
+_FLUSH = 0.5  # seconds
+
+
+class TCPServer(StockTCPServer):
+    """One TCP connection, of HTTP/1.1 or HTTP/2.
+
+    - Hypercorn gathers all connections when it stops; the first error of one ended the wait for
+      the requests of the others.
+    - Closing TLS waited 30 s for clients that do not answer, whatever graceful_timeout says.
+    """
+
+    async def run(self) -> None:
+        """Serve until the connection is closed."""
+        try:
+            await super().run()
+        except asyncio.CancelledError:
+            pass  # graceful_timeout is over; asyncio would write a traceback
+        except Exception as error:
+            await self.config.log.error("A connection failed: %r", _innermost(error))
+
+    async def _initiate_server_close(self) -> None:
+        self.loop.call_later(_FLUSH, self._abort_if_flushed)
+        if isinstance(self.protocol.protocol, H2Protocol):
+            await self.protocol.protocol.go_away()
+        await super()._initiate_server_close()
+
+    async def _close(self) -> None:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # graceful_timeout is over
+            self.writer.transport.abort()
+        else:
+            self.loop.call_later(_FLUSH, self._abort_if_flushed)
+        await super()._close()
+
+    def _abort_if_flushed(self) -> None:
+        if self.writer.transport.get_write_buffer_size() == 0:
+            self.writer.transport.abort()
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
