@@ -16,6 +16,14 @@ REPORT = ROOT / ".cache/lab/demo.json"
 LOG = ROOT / ".cache/lab/demo.log"
 INVENTORY = ["--inventory=molecule/shared/inventory", "--inventory=molecule/demo/inventory.yml"]
 UNITS = ("codeintel.service", "nginx.service", "certbot.service")
+TOPOLOGIES = ("terminating", "passthrough")
+# How the client asks for its address, and the one that it has.
+ADDRESSES = {
+    "TCP, IPv4": ("-4 --http2", "10.203.52.30"),
+    "TCP, IPv6": ("-6 --http2", "fd53:203:52::30"),
+    "UDP, IPv4": ("-4 --http3-only", "10.203.52.30"),
+    "UDP, IPv6": ("-6 --http3-only", "fd53:203:52::30"),
+}
 
 NEXT = """
 The demo stands. It has no authentication: whoever reaches the address may call its tools.
@@ -75,15 +83,38 @@ class Demo:
 
     def journals(self) -> None:
         """Print what the host's units said last: the ones that failed, then the demo's own."""
-        listing = self._on_target("systemctl list-units --failed --plain --no-legend")
+        listing = self._on("target", "systemctl list-units --failed --plain --no-legend")
         failed = [word for word in listing.split() if word.endswith((".service", ".socket"))]
         for unit in dict.fromkeys([*failed, *UNITS]):
             print(f"\n--- journal of {unit}", flush=True)
-            print(self._on_target(f"journalctl --no-pager --lines=30 --unit={unit}"), flush=True)
+            print(self._on("target", f"journalctl --no-pager -n 30 --unit={unit}"), flush=True)
 
-    def _on_target(self, command: str) -> str:
+    def addresses(self) -> list[dict[str, Any]]:
+        """Ask from the client over TCP and UDP, and check which address the app noted."""
+        print("\n==> Asking which address the app sees", flush=True)
+        mark = f"/api/livez?demo={self.start:.0f}-"
+        asks = [
+            f"curl -sS -m 5 -o /dev/null {options} 'https://mcp.test{mark}{number}'"
+            for number, (options, _) in enumerate(ADDRESSES.values())
+        ]
+        self._on("client", "; ".join(asks))
+        journal = self._on("target", "journalctl --unit=codeintel.service --output=cat -n 50")
+        notes = [json.loads(line) for line in journal.splitlines() if '"user_agent"' in line]
+        seen = {note["uri"]: note for note in notes}
+        checks = []
+        for number, (name, (_, address)) in enumerate(ADDRESSES.items()):
+            note = seen.get(f"{mark}{number}", {"address": "none", "seconds": "0"})
+            checks.append({
+                "name": f"address seen by the app over {name}",
+                "ok": note["address"] == address,
+                "seconds": float(note["seconds"]),
+                "value": note["address"],
+            })  # fmt: skip
+        return checks
+
+    def _on(self, host: str, command: str) -> str:
         return subprocess.run(
-            ["ansible", *INVENTORY, "target", "--module-name=command", f"--args={command}"],
+            ["ansible", *INVENTORY, host, "--module-name=shell", f"--args={command}"],
             cwd=ROOT,
             check=False,
             capture_output=True,
@@ -121,7 +152,7 @@ def parser() -> argparse.ArgumentParser:
         description="Put an MCP endpoint online in containers of this machine, issue it a "
         "certificate from a real ACME server, and call it over HTTP/1.1, 2 and 3.",
     )
-    result.add_argument("--topology", choices=["terminating"], default="terminating")
+    result.add_argument("--topology", choices=TOPOLOGIES, default=TOPOLOGIES[0])
     result.add_argument("--json", type=Path, metavar="FILE", help="write the table to FILE as well")
     result.add_argument("--down", action="store_true", help="remove the demo's hosts and stop")
     result.add_argument("--keep", action="store_true", help="leave the hosts up if the demo fails")
@@ -166,6 +197,9 @@ def main() -> int:
     report: dict[str, Any] = {"ok": False, "topology": options.topology, "checks": []}
     if REPORT.exists():
         report |= json.loads(REPORT.read_text(encoding="utf-8"))
+    if report["checks"] and options.topology == "passthrough":
+        report["checks"] += demo.addresses()
+        report["ok"] = all(check["ok"] for check in report["checks"])
     report |= {"ok": ok and report["ok"], "seconds": round(demo.seconds, 1)}
     if report["checks"]:
         table(report["checks"])

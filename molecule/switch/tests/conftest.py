@@ -1,0 +1,17 @@
+"""The hosts of the scenario as fixtures."""
+
+from __future__ import annotations
+
+import pytest
+from lab import Curl, connect
+from testinfra.host import Host
+
+
+@pytest.fixture(scope="session")
+def client() -> Host:
+    return connect("client")
+
+
+@pytest.fixture(scope="session")
+def curl(client: Host) -> Curl:
+    return Curl(client)
