@@ -22,7 +22,9 @@ INVENTORY = [
     f"--inventory={ROOT}/molecule/shared/inventory",
     f"--inventory={SCENARIO}/inventory.yml",
 ]
-NET = yaml.safe_load((SCENARIO / "inventory.yml").read_text())["all"]["vars"]["lab_net"]
+_VARIABLES = yaml.safe_load((SCENARIO / "inventory.yml").read_text())["all"]["vars"]
+LAB = _VARIABLES["lab_name"]
+NET = _VARIABLES["lab_net"]
 ADDRESSES = {
     "target": f"10.203.{NET}.10",
     "acme": f"10.203.{NET}.20",

@@ -94,7 +94,7 @@ def test_the_certificate_is_a_credential_and_renewed_by_a_reload(render: Render)
         "hypercorn.certificate:/etc/tls/current/fullchain.pem",
         "hypercorn.key:/etc/tls/current/privkey.pem",
     ]
-    copy, tell = unit["ExecReload"]
+    _, copy, tell = unit["ExecReload"]
     assert tell == "/bin/kill -HUP $MAINPID"
     assert copy.endswith(
         " -t /run/codeintel/certificate /etc/tls/current/fullchain.pem /etc/tls/current/privkey.pem"

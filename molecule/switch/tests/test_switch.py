@@ -34,6 +34,13 @@ def snapshot(name: str) -> Snapshot:
 
 
 def difference(fresh: Snapshot, now: Snapshot) -> str:
+    """Say what one has and the other has not.
+
+    Where TLS ends in the app, a certificate that came by a reload stays until the next start.
+    """
+    for one in (fresh, now):
+        if any("8443" in listener for listener in one["listeners"]):
+            one["run"] = [path for path in one["run"] if "/certificate" not in path]
     lines: list[str] = []
     for part, entries in fresh.items():
         lines += difflib.unified_diff(entries, now[part], f"fresh {part}", part, lineterm="", n=0)
@@ -52,7 +59,9 @@ def switch(topologies: dict[str, str], folder: Path, client: Host) -> dict[str, 
     again = play("--inventory", str(inventory), "playbooks/verify.yml", "-e", json.dumps({
         "verify_from": "client", "verify_ca_path": "/etc/ssl/certs/ca-certificates.crt",
     }))  # fmt: skip
-    assert again.returncode == 0, again.stdout[-4000:]
+    assert again.returncode == 0, "\n".join(
+        line for line in again.stdout.splitlines() if "failed" in line or "msg" in line
+    )
     print(f"from {OTHER[topologies['target']]} to {topologies['target']}: {missed}")
     return missed
 
