@@ -79,6 +79,7 @@ def test_a_reboot_brings_routes_limits_and_app_back(client: Host, target: Host, 
     subprocess.run([engine, "restart", "--time=20", host], check=True, capture_output=True)
     # Credentials need shared mounts, which a container's root does not have by itself.
     subprocess.run([engine, "exec", host, "mount", "--make-rshared", "/"], check=True)
+    wait_for_ssh(target)
     asked = "curl -sS --max-time 2 -o /dev/null https://echo.test/"
     assert until(client, f"{asked} --http2 && {asked} --http3-only", 40)
     for family, address in (("-4", ADDRESSES["client"]), ("-6", CLIENT6)):
@@ -88,3 +89,16 @@ def test_a_reboot_brings_routes_limits_and_app_back(client: Host, target: Host, 
             )
     ruleset = target.run("nft list table inet mcp_edge_passthrough").stdout
     assert "limit rate over 20/second burst 100 packets" in ruleset
+
+
+def wait_for_ssh(host: Host) -> None:
+    """Wait until a restarted host answers; the connection from before may still be tried."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            assert host.run("true").rc == 0
+        except RuntimeError:
+            if time.monotonic() > end:
+                raise
+        else:
+            return
