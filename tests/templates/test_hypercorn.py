@@ -80,7 +80,7 @@ def test_where_tls_ends_here_the_server_does_what_nginx_did(render: Render) -> N
     settings = tomllib.loads(render(TEMPLATE, mcp_edge_topology="passthrough"))
     assert settings["alt_svc_headers"] == ['h3=":443"; ma=86400']
     edge = settings["edge"]
-    assert "forwarded_hops" not in edge
+    assert edge["forwarded_hops"] == 1  # of what comes over the unix socket
     assert edge["max_body_size"] == 4 << 20
     assert edge["access_log"] is True
     assert edge["response_headers"]["Strict-Transport-Security"] == "max-age=63072000"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -172,10 +173,20 @@ print(json.dumps(asyncio.run(main())))
 
 
 @pytest.mark.usefixtures("silent")
-def test_a_flood_of_junk(client: Host, aliases: list[str], undisturbed: Undisturbed) -> None:
+def test_a_flood_of_junk(
+    client: Host, target: Host, aliases: list[str], undisturbed: Undisturbed
+) -> None:
     """5000 datagrams of one flow, and 1600 flows, come from one other address."""
+    before = dropped(target)
     with undisturbed():
         assert python_on(client, FLOOD, aliases[0], f"10.203.{NET}.10") == [200] * 5
+    assert dropped(target) - before > 1000, "flows over the rate do not reach nginx"
+
+
+def dropped(target: Host) -> int:
+    """Return how many datagrams the limits have dropped."""
+    rules = target.run("nft list chain inet mcp_edge_passthrough new_flow").stdout
+    return sum(int(packets) for packets in re.findall(r"counter packets (\d+)", rules))
 
 
 def test_silent_streams_stay_open(silent: tuple[Companion, float]) -> None:

@@ -34,7 +34,10 @@ if cd /etc/nginx 2>/dev/null; then
     grep -sl 'by codeintel.mcp_edge' passthrough.d/*.conf | sed 's,^.*/,passthrough ,; s,[.]conf$,,'
     grep -sl 'listen 443 ssl;' $(grep -sl 'by codeintel.mcp_edge' conf.d/*.conf) /dev/null |
         sed 's,^.*/,terminating ,; s,[.]conf$,,'
+    # foreign: other sites on port 443.
+    grep -rsL 'by codeintel.mcp_edge' conf.d sites-enabled |
+        xargs -r grep -sl -E '^[^#]*listen[^;]*\b443\b' | sed 's,^,foreign /etc/nginx/,'
 fi
 
-# ipv6: the kernel has it.
-[ ! -e /proc/net/if_inet6 ] || echo ipv6
+# ipv6: the kernel has it, and it is not disabled: the loopback address is there.
+! grep -qs '^0\{31\}1 ' /proc/net/if_inet6 || echo ipv6

@@ -38,8 +38,11 @@ def test_an_app_that_does_not_read_stalls_only_its_own_client(tmp_path: Path, ki
     async def scenario(server: Server) -> None:
         async with h3(server.host, server.port) as client:
             stream_id = client.begin("/stuck", "POST")
-            client.send(stream_id, b"x" * 40_000)
-            assert await answers(server.host, server.port) == (kind == "edge")
+            served = []
+            for _ in range(4):  # the stock server drops much of what comes at once
+                client.send(stream_id, b"x" * 40_000)
+                served.append(await answers(server.host, server.port))
+            assert all(served) == (kind == "edge"), served
 
     with serving(tmp_path, kind) as server:
         asyncio.run(scenario(server))

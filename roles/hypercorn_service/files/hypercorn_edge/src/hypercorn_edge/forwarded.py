@@ -12,8 +12,9 @@ class ForwardedHeaders:
     """Take client and scheme from X-Forwarded-For and -Proto, counted from their end.
 
     Each of the `hops` proxies appends one entry, so the entry at ``-hops`` was written by the
-    outermost of them and everything before it by the client. Only a peer on this machine is
-    believed. The scope is copied shallowly: the lifespan state inside may hold locks.
+    outermost of them and everything before it by the client. Only who connects to a unix socket is
+    believed, which is what Hypercorn reports no client for. The scope is copied shallowly: the
+    lifespan state inside may hold locks.
     """
 
     def __init__(self, app: App, hops: int) -> None:
@@ -23,7 +24,7 @@ class ForwardedHeaders:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request with the restored client and scheme."""
-        if scope["type"] in {"http", "websocket"} and self._hops and _is_local_peer(scope):
+        if scope["type"] in {"http", "websocket"} and self._hops and not scope.get("client"):
             scope = dict(scope)
             address = _parse_address(self._entry(scope["headers"], b"x-forwarded-for"))
             if address is not None:
@@ -36,14 +37,6 @@ class ForwardedHeaders:
     def _entry(self, headers: Headers, name: bytes) -> str:
         entries = ",".join(header_values(headers, name)).split(",")
         return entries[-self._hops].strip() if len(entries) >= self._hops else ""
-
-
-def _is_local_peer(scope: Scope) -> bool:
-    client = scope.get("client")
-    if client is None:  # how Hypercorn reports a unix socket
-        return True
-    address = _parse_address(client[0])
-    return address is not None and ip_address(address).is_loopback
 
 
 def _parse_address(value: str) -> str | None:

@@ -49,7 +49,8 @@ from .stream_tasks import WINDOW, StreamTasks
 _CONNECTION_HEADERS = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade"}
 )
-_PIECE = 256 * 1024  # bytes
+_PIECE = 64 * 1024  # bytes
+_SEND_WINDOW = 256 * 1024  # bytes of an answer that wait for the client
 _ABNORMAL = 1006  # the code of a WebSocket that was not closed as one
 _UNSENT_LIMIT = 16 * WINDOW
 
@@ -88,6 +89,10 @@ class FlowControlledQuic(QuicConnection):
         stream = self._streams.get(stream_id)
         return stream is None or stream.sender._reset_error_code is not None
 
+    def release(self) -> None:
+        """Give the memory back at once: this connection will not be used any more."""
+        self._streams.clear()
+
     def all_sent(self) -> bool:
         """Say whether the client has all that was sent on streams which have ended."""
         senders = [stream.sender for stream in self._streams.values()]
@@ -123,6 +128,14 @@ class _H3Connection(H3Connection):
         """Announce that requests from `stream_id` on will not be served."""
         frame = encode_frame(FrameType.GOAWAY, encode_uint_var(stream_id))
         self._quic.send_stream_data(self._local_control_stream_id or 0, frame)
+
+    def forget(self, stream_id: int) -> None:
+        """Note that we have ended a stream by a reset, of which aioquic's HTTP/3 does not learn."""
+        stream = self._stream.get(stream_id)
+        if stream is not None:
+            stream.sending_ended = True
+            if stream.is_ended():
+                del self._stream[stream_id]
 
     def buffered(self, stream_id: int) -> int:
         """Return how many bytes of an incomplete frame are held."""
@@ -183,7 +196,7 @@ class H3Protocol(StockH3Protocol):
         self._sending: set[int] = set()  # the streams on which we may still send
         self._next = 0  # above all streams seen
         self._refused_from: int | None = None
-        self._writable: set[asyncio.Event] = set()
+        self._writable: dict[asyncio.Event, int] = {}  # and the stream that it waits for
         quic.unread = self._unread
 
     @property
@@ -196,6 +209,11 @@ class H3Protocol(StockH3Protocol):
         """How many bytes of requests are in memory."""
         return self.quic.gaps() + sum(tasks.unread for tasks in self.tasks.values())
 
+    @property
+    def weight(self) -> int:
+        """How many bytes of requests and of answers are in memory."""
+        return self.held + sum(self.quic.unsent(stream_id) for stream_id in self.streams)
+
     def drain(self) -> None:
         """Refuse requests from now on."""
         self._refused_from = self._next
@@ -203,8 +221,9 @@ class H3Protocol(StockH3Protocol):
 
     def wake(self) -> None:
         """Let those go on who wait for the client to take more."""
-        for writable in self._writable:
-            writable.set()
+        for writable, stream_id in self._writable.items():
+            if stream_id not in self._sending or self.quic.unsent(stream_id) <= _SEND_WINDOW:
+                writable.set()
 
     async def handle(self, quic_event: QuicEvent) -> None:
         """Handle one event of the connection. Does not wait for any app."""
@@ -282,6 +301,9 @@ class H3Protocol(StockH3Protocol):
             stream_id,
         )
         headers = filter_pseudo_headers(event.headers)
+        if stream_class is WSStream:
+            # wsproto inflates without a limit: a client's window of 1 MiB would become 1 GiB.
+            headers = [header for header in headers if header[0] != b"sec-websocket-extensions"]
         await stream.handle(Request(stream_id, headers, "3", method.upper(), path, self.state))
         await self.context.mark_request()
 
@@ -318,13 +340,13 @@ class H3Protocol(StockH3Protocol):
 
     async def writable(self, stream_id: int) -> None:
         """Wait until the client has taken most of what the stream has sent, or has gone."""
-        while stream_id in self._sending and self.quic.unsent(stream_id) > WINDOW:
+        while stream_id in self._sending and self.quic.unsent(stream_id) > _SEND_WINDOW:
             writable = asyncio.Event()
-            self._writable.add(writable)
+            self._writable[writable] = stream_id
             try:
                 await writable.wait()
             finally:
-                self._writable.discard(writable)
+                del self._writable[writable]
 
     def _head(self, event: InformationalResponse | Response) -> list[tuple[bytes, bytes]]:
         headers = [(name.lower(), value) for name, value in event.headers]
@@ -356,6 +378,7 @@ class H3Protocol(StockH3Protocol):
             self.connection.send_data(stream_id, b"", True)
         else:
             self.quic.reset_stream(stream_id, code)
+            self.connection.forget(stream_id)
         self._sending.discard(stream_id)
         if stream_id in self._receiving:
             self._receiving.discard(stream_id)

@@ -32,7 +32,9 @@ from .h3 import FlowControlledQuic, H3Protocol
 
 _HALF_OPEN = 512  # connections
 _INITIAL = 1200  # bytes, the smallest first datagram (RFC 9000 section 14.1)
-_HELD_LIMIT = 16 * 1024 * 1024  # bytes per connection
+_CONNECTIONS = 2048
+_HELD_LIMIT = 16 * 1024 * 1024  # bytes of requests, per connection
+_WEIGHT_LIMIT = 128 * 1024 * 1024  # bytes of requests and answers, of all connections
 _TICK = 0.001  # seconds, the resolution of uvloop's timers
 
 
@@ -47,6 +49,7 @@ class Connection:
     timer: asyncio.TimerHandle | None = None
     timer_at: float = 0.0
     closed: bool = False
+    weight: int = 0  # bytes in memory, when last looked at
     error: Exception | None = None  # that ended it outside of a task
 
 
@@ -84,6 +87,9 @@ class QuicProtocol(StockQuicProtocol):
         if config.certificates is not None:
             config.certificates.serve_quic(self.quic_config)
         self._held_limit = max(_HELD_LIMIT, 2 * config.max_body_size)
+        self._weight_limit = max(_WEIGHT_LIMIT, 2 * self._held_limit)
+        self._weight = 0  # of all connections
+        self._open = 0  # connections
         self._transport = transport
         self._wake = wake
         self._half_open: dict[Connection, None] = {}  # oldest first
@@ -100,9 +106,12 @@ class QuicProtocol(StockQuicProtocol):
         """Accept nothing new, and close each connection once it has nothing left to do."""
         self._draining = True
         for connection in set(self.connections.values()):
-            if connection.h3 is not None:
-                connection.h3.drain()
             self._changed[connection] = None
+            if connection.h3 is not None:
+                try:
+                    connection.h3.drain()
+                except RuntimeError:  # the client has stopped the control stream
+                    connection.quic.close(ErrorCode.H3_NO_ERROR)
 
     def close(self) -> None:
         """Close all connections."""
@@ -150,6 +159,7 @@ class QuicProtocol(StockQuicProtocol):
             if connection.h3 is not None:
                 code = ErrorCode.H3_INTERNAL_ERROR
                 await connection.h3.handle(ConnectionTerminated(code, None, "failed"))
+            connection.quic.release()
             return
         await self._act(connection, partial(connection.quic.handle_timer, self.context.time()))
 
@@ -175,6 +185,7 @@ class QuicProtocol(StockQuicProtocol):
             or len(event.data) < _INITIAL
             or len(cid) < 8  # noqa: PLR2004  # RFC 9000 section 7.2
             or self._draining
+            or self._open >= _CONNECTIONS
         ):
             return None
         if len(self._half_open) >= _HALF_OPEN:
@@ -183,6 +194,7 @@ class QuicProtocol(StockQuicProtocol):
         quic = FlowControlledQuic(self.quic_config, cid)
         connection = Connection(quic, {cid, quic.host_cid}, event.address)
         self._half_open[connection] = None
+        self._open += 1
         for known in connection.cids:
             self.connections[known] = connection
         return connection
@@ -226,6 +238,9 @@ class QuicProtocol(StockQuicProtocol):
             self._forget(connection)
 
     def _forget(self, connection: Connection) -> None:
+        if connection.cids:
+            self._open -= 1
+        self._weigh(connection, 0)
         connection.closed = True
         if connection.timer is not None:
             connection.timer.cancel()
@@ -240,8 +255,10 @@ class QuicProtocol(StockQuicProtocol):
         """Send what is due, and set the timer for what is due later."""
         quic, now = connection.quic, self.context.time()
         try:
-            if connection.h3 is not None and connection.h3.held > self._held_limit:
-                quic.close(ErrorCode.H3_EXCESSIVE_LOAD, reason_phrase="too much unread")
+            if connection.h3 is not None and not connection.closed:
+                if connection.h3.held > self._held_limit:
+                    quic.close(ErrorCode.H3_EXCESSIVE_LOAD, reason_phrase="too much unread")
+                self._weigh(connection, connection.h3.weight)
             if self._draining and (connection.h3 is None or connection.h3.done):
                 quic.close(ErrorCode.H3_NO_ERROR)
                 connection.closed = True
@@ -261,6 +278,20 @@ class QuicProtocol(StockQuicProtocol):
             connection.timer_at = at
             loop = asyncio.get_running_loop()
             connection.timer = loop.call_later(max(_TICK, at - now), self._due, connection)
+
+    def _weigh(self, connection: Connection, weight: int) -> None:
+        """Note what a connection has in memory. If all have too much, the heaviest ends."""
+        self._weight += weight - connection.weight
+        connection.weight = weight
+        if self._weight > self._weight_limit:
+            heaviest = max(self.connections.values(), key=lambda one: one.weight)
+            heaviest.quic.close(ErrorCode.H3_EXCESSIVE_LOAD, reason_phrase="too much in memory")
+            heaviest.closed = True
+            heaviest.error = MemoryError("too much in memory")
+            self._weight -= heaviest.weight
+            heaviest.weight = 0
+            self._changed[heaviest] = None
+            self._wake(heaviest)
 
     def _due(self, connection: Connection) -> None:
         connection.timer = None

@@ -30,7 +30,7 @@ class StreamTasks(TaskGroup):
         self._group = group
         self._writable = writable
         self._announce = announce
-        self._gone: Message | None = None
+        self._gone = False
         self.unread = 0  # bytes that wait for the app
 
     async def spawn_app(
@@ -48,7 +48,7 @@ class StreamTasks(TaskGroup):
         async def paced(message: Message | None) -> None:
             if message is not None:
                 await self._writable()
-                if self._gone is not None:
+                if self._gone:
                     await asyncio.sleep(0)  # an app that sends in a loop must not hold up others
             await send(message)
 
@@ -56,7 +56,7 @@ class StreamTasks(TaskGroup):
 
         async def put_counted(message: Message) -> None:
             if message["type"] in _DISCONNECTS:
-                self._gone = message
+                self._gone = True
             self.unread += _cost(message)
             await put(cast(Any, message))
 
@@ -67,11 +67,16 @@ class StreamTasks(TaskGroup):
         self._group.spawn(_log_failure, func, *args)
 
     def _counted(self, receive: Receive) -> Receive:
+        told: Message | None = None
+
         async def receive_counted() -> Message:
-            if self._gone is not None:
+            nonlocal told
+            if told is not None:
                 await asyncio.sleep(0)
-                return self._gone
-            message = await receive()
+                return told
+            message = await receive()  # what came before the end is given first
+            if message["type"] in _DISCONNECTS:
+                told = message
             full = self.unread >= WINDOW
             self.unread -= _cost(message)
             if full:

@@ -63,6 +63,10 @@ class UDPServer(StockUDPServer):
                     self._queue.put_nowait,
                 )
                 await self._serve(protocol)
+        except Exception as error:
+            # With this, UDP would be deaf while TCP serves on: stop, and let systemd start anew.
+            await self.config.log.error("The UDP server failed: %r", error)
+            await self.context.terminate.set()
         finally:
             stopping.cancel()
             protocol.close()
