@@ -18,7 +18,7 @@ HOP_BY_HOP = [(b"Connection", b"keep-alive"), (b"keep-alive", b"timeout=5"), (b"
 if "ROOT_HANDLER" in os.environ:  # as apps do that log by themselves
     logging.basicConfig()
 
-live: dict[str, int] = {"streams": 0, "sent": 0}
+live: dict[str, int] = {"streams": 0, "sent": 0, "slow": 0}
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,6 +86,7 @@ async def echo_length(_scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def slow(_scope: Scope, _receive: Receive, send: Send) -> None:
+    live["slow"] += 1
     await asyncio.sleep(3)
     await reply(send, b"done")
 

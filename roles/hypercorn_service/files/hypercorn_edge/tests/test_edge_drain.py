@@ -81,7 +81,9 @@ def test_fifty_streams_and_a_call(tmp_path: Path) -> None:
         ]
         for _ in range(3):
             await started.acquire()
-        await asyncio.sleep(0.3)
+        async with h3(server.host, server.port) as other:
+            while (await other.json("/live"))["slow"] < len(slow):
+                pass
         begin = time.monotonic()
         server.process.terminate()
         reports = await asyncio.gather(*streams), await asyncio.gather(*calls)
