@@ -44,15 +44,15 @@ def seen(
     return result[0]["client"], result[0]["scheme"]
 
 
-@pytest.mark.parametrize("client", [None, LOCAL, ("::1", 9), ("::ffff:127.0.0.1", 9)])
-def test_local_peers_are_proxies(client: tuple[str, int] | None) -> None:
+def test_who_connects_to_the_unix_socket_is_the_proxy() -> None:
     headers = [(FOR, "203.0.113.7"), (PROTO, "https")]
-    assert seen(headers, client=client) == (("203.0.113.7", 0), "https")
+    assert seen(headers, client=None) == (("203.0.113.7", 0), "https")
 
 
-@pytest.mark.parametrize("peer", ["198.51.100.1", "2001:db8::1", "somewhere"])
-def test_remote_peers_are_not(peer: str) -> None:
-    assert seen([(FOR, "203.0.113.7"), (PROTO, "https")], client=(peer, 9)) == ((peer, 9), "http")
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "198.51.100.1"])
+def test_others_are_not(address: str) -> None:
+    peer = (address, 9)
+    assert seen([(FOR, "203.0.113.7"), (PROTO, "https")], client=peer) == (peer, "http")
 
 
 def test_no_hops_trust_nobody() -> None:
