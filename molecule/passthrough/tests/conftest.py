@@ -7,23 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 import pytest
-from lab import NET, Companion, Curl, connect, unit_pid
+from hosts import client, curl, target
+from lab import NET, Companion, unit_pid
 from testinfra.host import Host
 
-
-@pytest.fixture(scope="session")
-def target() -> Host:
-    return connect("target")
-
-
-@pytest.fixture(scope="session")
-def client() -> Host:
-    return connect("client")
-
-
-@pytest.fixture(scope="session")
-def curl(client: Host) -> Curl:
-    return Curl(client)
+__all__ = ["aliases", "client", "curl", "target", "undisturbed"]
 
 
 @pytest.fixture(scope="session")

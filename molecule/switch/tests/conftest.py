@@ -1,17 +1,5 @@
 """The hosts of the scenario as fixtures."""
 
-from __future__ import annotations
+from hosts import client, curl
 
-import pytest
-from lab import Curl, connect
-from testinfra.host import Host
-
-
-@pytest.fixture(scope="session")
-def client() -> Host:
-    return connect("client")
-
-
-@pytest.fixture(scope="session")
-def curl(client: Host) -> Curl:
-    return Curl(client)
+__all__ = ["client", "curl"]
