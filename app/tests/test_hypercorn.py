@@ -52,6 +52,7 @@ def server(tmp_path: Path, index: Index, index_dir: Path) -> Iterator[Server]:
         {
             "CODEINTEL_PUBLIC_URL": "https://mcp.example.com",
             "CODEINTEL_INDEX_DIR": str(index_dir),
+            "CODEINTEL_RATE_LIMIT": "1/day",  # not for those who come over the unix socket
         },
     )
     yield running
@@ -125,9 +126,22 @@ def assert_both_generations_work(client: httpx2.Client) -> None:
         assert found["files"] == [{"path": "a.py", "lines": ["1: needle"]}]
 
 
-def test_a_misspelt_setting_stops_the_start(tmp_path: Path) -> None:
-    refused = Server(tmp_path / "s", tmp_path / "log", {"CODEINTEL_PUBLC_URL": "x"})
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "CODEINTEL_PUBLC_URL",
+            "x",
+            "unknown setting CODEINTEL_PUBLC_URL; did you mean CODEINTEL_PUBLIC_URL?",
+        ),
+        (
+            "CODEINTEL_TOOL_RATE_LIMITS",
+            '{"grp": "60/minute"}',
+            "CODEINTEL_TOOL_RATE_LIMITS: unknown tool 'grp'; did you mean grep?",
+        ),
+    ],
+)
+def test_a_bad_setting_stops_the_start(tmp_path: Path, name: str, value: str, message: str) -> None:
+    refused = Server(tmp_path / "s", tmp_path / "log", {name: value})
     assert refused.process.wait(20) != 0
-    assert refused.log.read_text() == (
-        "codeintel: unknown setting CODEINTEL_PUBLC_URL; did you mean CODEINTEL_PUBLIC_URL?\n"
-    )
+    assert refused.log.read_text() == f"codeintel: {message}\n"

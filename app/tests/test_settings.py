@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from codeintel.errors import CodeintelError
 from codeintel.settings import Settings, load_settings
+from limits import RateLimitItemPerMinute, RateLimitItemPerSecond
 
 
 def test_defaults_serve_a_local_trial() -> None:
@@ -52,6 +53,18 @@ def test_an_unknown_name_is_refused_with_the_nearest(monkeypatch: pytest.MonkeyP
         ("CODEINTEL_PUBLIC_URL", "https://me@mcp.example.com"),
         ("CODEINTEL_PUBLIC_URL", "https://mcp.example.com:port"),
         ("CODEINTEL_LOG_LEVEL", "LOUD"),
+        ("CODEINTEL_RATE_LIMIT", "fast"),
+        ("CODEINTEL_RATE_LIMIT", "1200"),
+        ("CODEINTEL_RATE_LIMIT", "0/minute"),
+        ("CODEINTEL_RATE_LIMIT", "-1/minute"),
+        ("CODEINTEL_RATE_LIMIT", "5/fortnight"),
+        ("CODEINTEL_RATE_LIMIT", "20/second;1200/minute"),
+        ("CODEINTEL_RATE_LIMIT", "1/minute\n2"),
+        ("CODEINTEL_TOOL_RATE_LIMITS", ""),
+        ("CODEINTEL_TOOL_RATE_LIMITS", "grep=60/minute"),
+        ("CODEINTEL_TOOL_RATE_LIMITS", '["60/minute"]'),
+        ("CODEINTEL_TOOL_RATE_LIMITS", '{"grep": 60}'),
+        ("CODEINTEL_TOOL_RATE_LIMITS", '{"grep": ""}'),
     ],
 )
 def test_a_bad_value_is_refused_in_one_line(
@@ -62,6 +75,23 @@ def test_a_bad_value_is_refused_in_one_line(
         load_settings()
     assert str(refusal.value).startswith(f"{name}: ")
     assert "\n" not in str(refusal.value)
+
+
+def test_limits_are_read_in_the_notation_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().rate_limit == RateLimitItemPerMinute(1200)
+    assert load_settings().tool_rate_limits == {}
+    monkeypatch.setenv("CODEINTEL_RATE_LIMIT", "20 per 10 seconds")
+    monkeypatch.setenv("CODEINTEL_TOOL_RATE_LIMITS", '{"grep": "60/minute"}')
+    assert load_settings().rate_limit == RateLimitItemPerSecond(20, 10)
+    assert load_settings().tool_rate_limits == {"grep": RateLimitItemPerMinute(60)}
+    monkeypatch.setenv("CODEINTEL_RATE_LIMIT", "")
+    assert load_settings().rate_limit is None
+
+
+def test_a_malformed_limit_names_the_tool_and_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CODEINTEL_TOOL_RATE_LIMITS", '{"grep": "60 minute"}')
+    with pytest.raises(CodeintelError, match=r"'grep': '60 minute' .* write .* 60/minute"):
+        load_settings()
 
 
 def test_settings_are_frozen() -> None:

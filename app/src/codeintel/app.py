@@ -20,9 +20,11 @@ from codeintel import __version__
 from codeintel.api import build_api
 from codeintel.context import ApplicationContext, Capabilities
 from codeintel.landing import landing_page
+from codeintel.limiter import Limiter
 from codeintel.logs import configure_logging
 from codeintel.metrics import HttpMetrics, Metrics
 from codeintel.middleware.mcp_endpoint import MCP_PATH, McpEndpoint
+from codeintel.middleware.rate_limit import RateLimit
 from codeintel.middleware.response_headers import ResponseHeaders
 from codeintel.server import build_server
 from codeintel.settings import Settings
@@ -39,9 +41,12 @@ def create_app(settings: Settings, server: FastMCP | None = None) -> Starlette:
     context = ApplicationContext(__version__, settings, IndexDirectory(settings.index_dir))
     metrics = Metrics()
     api = build_api(context, metrics)
+    # Each request passes one of the three places; FastMCP's is behind its authentication.
+    limit = settings.rate_limit
+    limited = [Middleware(RateLimit, limiter=Limiter(limit, "request"))] if limit else []
     # The host and origin guard stands in front of everything, not only of the MCP endpoint.
     mcp_app = (server or build_server(context, metrics)).http_app(
-        path=MCP_PATH, host_origin_protection=False
+        path=MCP_PATH, middleware=limited, host_origin_protection=False
     )
 
     @asynccontextmanager
@@ -53,8 +58,8 @@ def create_app(settings: Settings, server: FastMCP | None = None) -> Starlette:
 
     composite = Starlette(
         routes=[
-            Route("/", landing_page(settings.mcp_url)),
-            Mount("/api", api),
+            Route("/", landing_page(settings.mcp_url), middleware=limited),
+            Mount("/api", api, middleware=limited),
             # Last, because it answers for all other paths: OAuth routes live at the root.
             Mount("/", mcp_app),
         ],

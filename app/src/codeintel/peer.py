@@ -1,8 +1,10 @@
 """Who is on the other end of a connection."""
 
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
 FORWARDING_HEADERS = ("x-forwarded-for", "x-forwarded-proto", "forwarded", "x-real-ip", "via")
 
@@ -19,9 +21,34 @@ def is_this_machine(connection: HTTPConnection) -> bool:
         return False
     if connection.client is None:  # how servers report a unix socket
         return True
+    address = _parse_address(connection.client.host)
+    return address is not None and address.is_loopback
+
+
+def client_key(scope: Scope) -> str | None:
+    """Return whom to count a request against; None for this machine, over a unix socket.
+
+    That is the token where authentication has verified one, else the address. A token that merely
+    stands in the request would be a new client with each made-up one, and so would be each of the
+    2^64 addresses that IPv6 gives to one network.
+    """
+    user = scope.get("user")
+    if isinstance(user, AuthenticatedUser):
+        return f"token {user.access_token.token}"
+    client = scope.get("client")
+    if client is None:
+        return None
+    address = _parse_address(client[0])
+    if isinstance(address, IPv6Address):
+        return f"network {int(address) >> 64:x}"
+    return f"address {address or client[0]}"
+
+
+def _parse_address(host: str) -> IPv4Address | IPv6Address | None:
+    """Return an address, one of IPv4 also where IPv6 wraps it; None for what is no address."""
     try:
-        address = ip_address(connection.client.host)
+        address = ip_address(host)
     except ValueError:
-        return False
+        return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return (mapped or address).is_loopback
+    return mapped or address

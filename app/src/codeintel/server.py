@@ -15,6 +15,7 @@ from mcp_types import ToolAnnotations
 from codeintel.context import ApplicationContext, Capabilities
 from codeintel.errors import CodeintelError
 from codeintel.metrics import Metrics, ToolMetrics
+from codeintel.tool_limits import ToolLimits
 from codeintel.tools import Tools
 
 INSTRUCTIONS = """Read-only access to indexed source code. Start with status (what is indexed, \
@@ -73,6 +74,7 @@ def build_server(context: ApplicationContext, metrics: Metrics) -> FastMCP:
         if need is not None:
             needs[tool.name] = need
     server.add_transform(CapabilityGate(context, needs))
+    server.add_middleware(ToolLimits(context.settings.tool_rate_limits, schemas, metrics))
     server.add_middleware(ToolMetrics(metrics, frozenset(schemas)))
     # Without this hook of the SDK every stateless tools/call lists all tools first, to
     # validate Mcp-Param headers. FastMCP offers no public way to set it.

@@ -1,14 +1,17 @@
 """Settings of the service, read from ``CODEINTEL_*`` variables and systemd credentials."""
 
+import json
 import os
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from limits import RateLimitItem, RateLimitItemPerMinute, parse_many
+from pydantic import Field, PlainValidator, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SecretsSettingsSource,
     SettingsConfigDict,
@@ -26,6 +29,47 @@ def default_index_dir() -> Path:
     return Path(state or ".") / "indexes"
 
 
+def parse_limit(value: object) -> RateLimitItem:
+    """Return the limit that `value` says in the notation of `limits`, such as ``20/10 seconds``.
+
+    Raises ValueError for anything but exactly one limit of at least 1.
+    """
+    if isinstance(value, RateLimitItem):
+        return value
+    try:
+        [limit] = parse_many(str(value))
+    except ValueError:
+        limit = None
+    if limit is None or limit.amount < 1:
+        raise ValueError(f"{value!r} is no limit; write NUMBER/UNIT, such as 60/minute")
+    return limit
+
+
+def parse_optional_limit(value: object) -> RateLimitItem | None:
+    """Return the limit that `value` says, or None when it is empty."""
+    return None if value is None or value == "" else parse_limit(value)
+
+
+def parse_tool_limits(value: object) -> dict[str, RateLimitItem]:
+    """Return the limits by tool that `value`, a mapping or the JSON of one, says.
+
+    Raises ValueError for anything else, naming the tool whose limit is wrong.
+    """
+    try:
+        by_tool: Any = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        by_tool = None
+    if not isinstance(by_tool, dict):
+        raise ValueError('must be a JSON object, such as {"grep": "60/minute"}')
+    limits = {}
+    for tool, limit in by_tool.items():
+        try:
+            limits[tool] = parse_limit(limit)
+        except ValueError as error:
+            raise ValueError(f"{tool!r}: {error}") from error
+    return limits
+
+
 class Settings(BaseSettings):
     """What an operator can set; each field is ``CODEINTEL_<NAME>`` in the environment."""
 
@@ -39,6 +83,16 @@ class Settings(BaseSettings):
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe level that is logged."""
+
+    rate_limit: Annotated[RateLimitItem | None, PlainValidator(parse_optional_limit)] = (
+        RateLimitItemPerMinute(1200)
+    )
+    """Most requests of one client; None is no limit."""
+
+    tool_rate_limits: Annotated[
+        dict[str, RateLimitItem], NoDecode, PlainValidator(parse_tool_limits)
+    ] = Field(default_factory=dict)
+    """Most calls of one client, by tool."""
 
     @field_validator("public_url")
     @classmethod
