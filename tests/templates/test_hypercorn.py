@@ -82,7 +82,7 @@ def test_where_tls_ends_here_the_server_does_what_nginx_did(render: Render) -> N
     edge = settings["edge"]
     assert edge["forwarded_hops"] == 1  # of what comes over the unix socket
     assert edge["max_body_size"] == 4 << 20
-    assert edge["access_log"] is True
+    assert edge["access_log"] == "codeintel-access"
     assert edge["response_headers"]["Strict-Transport-Security"] == "max-age=63072000"
 
 

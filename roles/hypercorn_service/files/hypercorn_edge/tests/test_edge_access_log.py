@@ -42,7 +42,7 @@ def line(
     assert text.isascii()
     assert text.isprintable()
     entry: dict[str, str] = json.loads(text)
-    assert list(entry)[:3] == ["time", "status", "address"]
+    assert list(entry)[:4] == ["time", "status", "address", "net"]
     return entry
 
 
@@ -57,10 +57,23 @@ def test_a_request_leaves_a_line_with_client_and_answer() -> None:
     assert entry.pop("time")
     assert float(entry.pop("seconds")) < 1
     assert entry == {
-        "status": "200", "address": "fd53::1", "protocol": "HTTP/3.0", "bytes_out": "9",
-        "scheme": "https", "host": "notes.test", "method": "GET", "uri": "/a%20b?q=1",
-        "user_agent": "curl/8",
+        "status": "200", "address": "fd53::1", "net": "fd53::/64", "protocol": "HTTP/3.0",
+        "bytes_out": "9", "scheme": "https", "host": "notes.test", "method": "GET",
+        "uri": "/a%20b?q=1", "user_agent": "curl/8", "request_limit": "", "concurrency_limit": "",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("address", "net"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8::5", "2001:db8::/64"),
+        ("2001:db8:0:1:2:3:4:5", "2001:db8:0:1::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+    ],
+)
+def test_an_ipv6_client_counts_as_its_64(address: str, net: str) -> None:
+    assert line([], client=(address, 7))["net"] == net
 
 
 def test_requests_without_an_answer_leave_a_line_too() -> None:

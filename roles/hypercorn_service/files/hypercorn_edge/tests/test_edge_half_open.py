@@ -13,7 +13,7 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.events import RawData
 from hypercorn.typing import ConnectionState
 from hypercorn_edge import quic
-from hypercorn_edge.certificates import EdgeConfig
+from hypercorn_edge.config import EdgeConfig
 
 from .edge_server import make_certificate
 

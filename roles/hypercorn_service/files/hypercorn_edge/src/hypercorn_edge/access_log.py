@@ -6,11 +6,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from .asgi import App, Message, Receive, Scope, Send, header_values
+from .networks import network_of
 
 _FAILED = 500  # what Hypercorn answers for an app that did not
 _GONE = 499  # as nginx says it: the client left before there was an answer
 _VERSIONS = {"1.0": "HTTP/1.0", "1.1": "HTTP/1.1", "2": "HTTP/2.0", "3": "HTTP/3.0"}
 _SWITCHED = 101
+_TOO_MANY = 429
 
 
 class AccessLog:
@@ -55,6 +57,21 @@ class AccessLog:
             self._write(_line(scope, status, size, time.monotonic() - begin))
 
 
+def flood_line(client: tuple[str, int], http_version: str) -> str:
+    """Return the line of a connection that was ended because its client asks far too much."""
+    scope: Scope = {
+        "client": client,
+        "http_version": http_version,
+        "scheme": "https",
+        "method": "",
+        "raw_path": b"",
+        "query_string": b"",
+        "headers": [],
+        "edge.request_limit": "REJECTED",
+    }
+    return _line(scope, _TOO_MANY, 0, 0)
+
+
 def _line(scope: Scope, status: int, size: int, seconds: float) -> str:
     client = scope.get("client")
     query = scope["query_string"]
@@ -63,6 +80,7 @@ def _line(scope: Scope, status: int, size: int, seconds: float) -> str:
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "status": str(status),
         "address": client[0] if client else "unix:",
+        "net": network_of(client[0]) if client else "unix:",
         "protocol": _VERSIONS.get(scope["http_version"], scope["http_version"]),
         "bytes_out": str(size),
         "seconds": f"{seconds:.3f}",
@@ -71,6 +89,8 @@ def _line(scope: Scope, status: int, size: int, seconds: float) -> str:
         "method": scope.get("method", "GET"),
         "uri": target.decode("latin-1"),
         "user_agent": _first(scope, b"user-agent"),
+        "request_limit": scope.get("edge.request_limit", ""),
+        "concurrency_limit": scope.get("edge.concurrency_limit", ""),
     }
     return json.dumps(entry, separators=(",", ":"))
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from ssl import SSLContext
 
 from aioquic.quic.configuration import QuicConfiguration
-from hypercorn.config import Config
 
 Pair = tuple[Path, Path]
 
@@ -53,17 +52,3 @@ class Certificates:
     def serve_quic(self, configuration: QuicConfiguration) -> None:
         """Renew `configuration` from now on."""
         self._quic.append(configuration)
-
-
-class EdgeConfig(Config):
-    """Hypercorn's configuration, which knows the certificate that its TLS contexts use."""
-
-    certificates: Certificates | None = None
-    max_body_size = 0  # bytes; 0 allows any
-
-    def create_ssl_context(self) -> SSLContext | None:
-        """Return the context for TCP, which `certificates` renews."""
-        context = super().create_ssl_context()
-        if context is not None and self.certificates is not None:
-            self.certificates.serve_tls(context)
-        return context

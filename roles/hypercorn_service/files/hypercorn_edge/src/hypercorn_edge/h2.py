@@ -8,10 +8,12 @@ from h2.errors import ErrorCodes
 from h2.events import Event as H2Event
 from h2.events import RequestReceived
 from h2.exceptions import ProtocolError
-from hypercorn.events import Closed, Event
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.events import EndBody, EndData
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h2 import H2Protocol as StockH2Protocol
+
+from .config import EdgeConfig
 
 
 class _Gone:
@@ -38,7 +40,10 @@ class H2Protocol(StockH2Protocol):
     - When stopping, GOAWAY overtook END_STREAM, so that the last response was cut off.
     - An app that waited for a client's window waited for ever once the client had gone.
     - A request that comes too late is refused as one that may be sent again elsewhere.
+    - Requests that are cancelled as quickly as they come end the connection.
     """
+
+    config: EdgeConfig
 
     def __init__(self, *arguments: Any) -> None:  # noqa: ANN401
         """Take what Hypercorn passes."""
@@ -53,7 +58,17 @@ class H2Protocol(StockH2Protocol):
                 await self.stream_buffers[stream_id].close()
             for sent in self._sent.values():
                 sent.set()
+        if isinstance(event, RawData) and self.config.floods(self.client, 0, "2"):
+            await self._calm_down()  # without a look at what may be hundreds of requests
+            return
         await super().handle(event)
+
+    async def _calm_down(self) -> None:
+        with suppress(ProtocolError):
+            self.connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
+        await self._flush()
+        await self.handle(Closed())
+        await self.send(Closed())
 
     async def go_away(self) -> None:
         """Say that the connection ends. Not to be called while something is being sent."""
@@ -86,4 +101,8 @@ class H2Protocol(StockH2Protocol):
                 if isinstance(event, RequestReceived):
                     self.connection.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
             events = [event for event in events if not isinstance(event, RequestReceived)]
+        requests = sum(isinstance(event, RequestReceived) for event in events)
+        if self.config.floods(self.client, requests, "2"):
+            await self._calm_down()
+            return
         await super()._handle_events(events)

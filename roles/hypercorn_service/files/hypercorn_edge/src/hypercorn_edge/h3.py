@@ -22,7 +22,6 @@ from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 from hypercorn.asyncio.task_group import TaskGroup
-from hypercorn.config import Config
 from hypercorn.protocol.events import (
     Body,
     Data,
@@ -41,6 +40,7 @@ from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from hypercorn.typing import AppWrapper, ConnectionState, WorkerContext
 from hypercorn.utils import filter_pseudo_headers
 
+from .config import EdgeConfig
 from .settings import TOKEN
 from .stream_tasks import WINDOW, StreamTasks
 
@@ -164,13 +164,14 @@ class H3Protocol(StockH3Protocol):
     - A download was buffered whole.
     """
 
+    config: EdgeConfig
     connection: _H3Connection
     task_group: TaskGroup
 
     def __init__(  # noqa: PLR0913, PLR0917
         self,
         app: AppWrapper,
-        config: Config,
+        config: EdgeConfig,
         context: WorkerContext,
         task_group: TaskGroup,
         state: ConnectionState,
@@ -286,6 +287,9 @@ class H3Protocol(StockH3Protocol):
             > self.config.h2_max_header_list_size
         ):
             raise _RefusedError(status=431)
+        if self.config.floods(self.client, 1, "3"):
+            self.quic.close(ErrorCode.H3_EXCESSIVE_LOAD, reason_phrase="too many requests")
+            raise _RefusedError(code=ErrorCode.H3_EXCESSIVE_LOAD)
         stream_class = WSStream if method == "CONNECT" else HTTPStream
         tasks = StreamTasks(self.task_group, partial(self.writable, stream_id), self.send)
         self.tasks[stream_id] = tasks

@@ -27,7 +27,7 @@ from hypercorn.events import Event, RawData
 from hypercorn.protocol.quic import QuicProtocol as StockQuicProtocol
 from hypercorn.typing import AppWrapper, ConnectionState, WorkerContext
 
-from .certificates import EdgeConfig
+from .config import EdgeConfig
 from .h3 import FlowControlledQuic, H3Protocol
 
 _HALF_OPEN = 512  # connections
@@ -65,6 +65,7 @@ class QuicProtocol(StockQuicProtocol):
     - The number of handshakes under way had no limit.
     """
 
+    config: EdgeConfig
     connections: dict[bytes, Connection]  # type: ignore[assignment]
     task_group: TaskGroup
 

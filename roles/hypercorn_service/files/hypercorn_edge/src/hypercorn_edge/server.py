@@ -3,10 +3,10 @@
 import asyncio
 import signal
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, cast
 
 import hypercorn.asyncio.run
+import hypercorn.asyncio.tcp_server
 import hypercorn.protocol
 import uvloop
 from hypercorn.app_wrappers import ASGIWrapper
@@ -15,16 +15,21 @@ from hypercorn.utils import LifespanFailureError, LifespanTimeoutError, NoAppErr
 from .access_log import AccessLog
 from .asgi import App
 from .body_limit import BodyLimit
-from .certificates import Certificates, EdgeConfig
+from .certificates import Certificates
+from .config import EdgeConfig
 from .drain import Drain
 from .forwarded import ForwardedHeaders
 from .h2 import H2Protocol
+from .journal import Journal
+from .limits import Limits, RequestLimit
 from .notify import Notifier
 from .response_headers import ResponseHeaders
 from .settings import Edge
 from .tcp import TCPServer
 from .udp import UDPServer
 from .unread import Unread
+
+_READ = 16384  # bytes; four times as many can hold two thousand requests, which hold up all others
 
 
 def serve(application: str, settings: Mapping[str, Any], edge: Edge) -> int:
@@ -39,6 +44,7 @@ def serve(application: str, settings: Mapping[str, Any], edge: Edge) -> int:
         (hypercorn.protocol, H2Protocol),
     ):
         setattr(module, ours.__name__, ours)
+    hypercorn.asyncio.tcp_server.MAX_RECV = _READ
     with asyncio.Runner(debug=config.debug, loop_factory=uvloop.new_event_loop) as runner:
         runner.get_loop().set_exception_handler(hypercorn.asyncio.run._exception_handler)
         try:
@@ -55,6 +61,14 @@ def _configure(application: str, settings: Mapping[str, Any], edge: Edge) -> Edg
         setattr(config, key, value)
     config.application_path = application
     config.max_body_size = edge.max_body_size
+    if edge.request_rate:
+        config.limits = Limits(
+            edge.request_rate,
+            edge.request_burst,
+            edge.request_concurrency,
+            edge.unlimited_networks,
+            dry_run=edge.limits_dry_run,
+        )
     if config.certfile is not None and config.keyfile is not None:
         config.certificates = Certificates(
             config.certfile, config.keyfile, config.keyfile_password, edge.certificate_reload
@@ -77,8 +91,11 @@ async def _serve(config: EdgeConfig, edge: Edge) -> None:
         raise NoAppError(f"'{config.application_path}' is no ASGI app; if it is, prefix asgi:")
     drain = Drain(cast(App, wrapper.app))
     app: App = BodyLimit(drain, edge.max_body_size)
+    if config.limits is not None:
+        app = RequestLimit(app, config.limits)
     if edge.access_log:
-        app = AccessLog(app, partial(print, flush=True))
+        config.write_access = Journal(edge.access_log).write
+        app = AccessLog(app, config.write_access)
     app = ForwardedHeaders(app, edge.forwarded_hops)
     wrapper.app = cast(Any, Unread(ResponseHeaders(app, edge.response_headers)))
 

@@ -2,10 +2,11 @@
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from importlib.metadata import version
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,12 @@ _HYPERCORN = {
     "a list of strings": "alpn_protocols alt_svc_headers server_names",
 }
 _KINDS = {key: kind for kind, keys in _HYPERCORN.items() for key in keys.split()}
-_EDGE_KINDS = {int: "a whole number", str: "a string", bool: "true or false"}
+_EDGE_KINDS = {
+    int: "a whole number",
+    str: "a string",
+    bool: "true or false",
+    tuple: "a list of strings",
+}
 _REFUSED = {
     "daemon": "systemd runs the service",
     "max_requests": "systemd restarts the service",
@@ -61,7 +67,12 @@ class Edge:
     max_body_size: int = 0  # bytes; 0 allows any
     response_headers: Mapping[str, str] = field(default_factory=dict)
     certificate_reload: str = ""  # a folder with fullchain.pem and privkey.pem
-    access_log: bool = False  # a line of JSON on standard output for each request
+    request_rate: int = 0  # requests a second of one address; 0 allows any
+    request_burst: int = 0  # requests more at once
+    request_concurrency: int = 100  # requests of one address at a time
+    unlimited_networks: Sequence[str] = ()  # whom these limits do not concern
+    limits_dry_run: bool = False  # note what would be refused, and serve it
+    access_log: str = ""  # by which name the journal has a line of JSON for each request
 
 
 def read(path: Path) -> tuple[dict[str, Any], Edge]:
@@ -126,7 +137,17 @@ def _edge(table: Mapping[str, Any]) -> Edge:
             _check_headers(value)
         else:
             _check_type(f"edge.{key}", value, _EDGE_KINDS[type(known[key].default)])
+            if key == "unlimited_networks":
+                _check_networks(value)
     return Edge(**table)
+
+
+def _check_networks(networks: list[str]) -> None:
+    for network in networks:
+        try:
+            ip_network(network)
+        except ValueError as error:
+            raise SettingsError(f"edge.unlimited_networks = {network!r}: {error}") from error
 
 
 def _check_headers(table: object) -> None:

@@ -11,7 +11,7 @@ from hypercorn.events import RawData
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
-from .certificates import EdgeConfig
+from .config import EdgeConfig
 from .quic import Connection, QuicProtocol
 
 _QUEUE = 1024  # datagrams, a tenth of a second of a client that uploads at full speed
