@@ -7,7 +7,9 @@ import functools
 import json
 import os
 import shlex
+import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,8 @@ ADDRESSES = {
     "acme": f"10.203.{NET}.20",
     "client": f"10.203.{NET}.30",
     "twin": f"10.203.{NET}.40",
+    "attacker": f"10.203.{NET}.50",
+    "elder": f"10.203.{NET}.60",
 }
 TARGET6 = f"fd53:203:{NET}::10"
 # What nginx says with every answer, its own refusals among them.
@@ -165,6 +169,25 @@ class Companion:
         output, errors = self._process.communicate(timeout=seconds)
         assert self._process.returncode == 0, errors
         return json.loads(output)
+
+
+def reboot(name: str) -> None:
+    """Restart a host of the scenario, and wait until it answers again."""
+    engine = shutil.which("podman") or "docker"
+    container = f"{LAB}-{name}"
+    subprocess.run([engine, "restart", "--time=20", container], check=True, capture_output=True)
+    # Credentials need shared mounts, which a container's root does not have by itself.
+    subprocess.run([engine, "exec", container, "mount", "--make-rshared", "/"], check=True)
+    host = connect(name)
+    end = time.monotonic() + 30
+    while True:  # the connection from before may still be tried
+        try:
+            assert host.run("true").rc == 0
+        except RuntimeError:
+            if time.monotonic() > end:
+                raise
+        else:
+            return
 
 
 def unit_pid(target: Host, unit: str = "echo.service") -> str:

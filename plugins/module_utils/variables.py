@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -49,14 +50,14 @@ def unknown(names: Iterable[str], known: Iterable[str], prefix: str) -> list[str
 def malformed(
     spec: Mapping[str, Mapping[str, Any]],
     given: Mapping[str, Any],
-    shapes: Mapping[str, Mapping[str, str]],
+    shapes: Mapping[str, Mapping[str, Any]],
 ) -> list[str]:
     """Return one complaint for each value of the wrong type, choice or shape.
 
     :param spec: options as in a role's ``meta/argument_specs.yml``.
     :param given: values, already templated.
     :param shapes: for a name, the ``pattern`` that its value (each item of a list) matches in
-        full, and the ``remedy`` that is said otherwise.
+        full, or ``networks`` for addresses and networks, and the ``remedy`` that is said otherwise.
     """
     complaints = []
     for name, value in given.items():
@@ -78,9 +79,19 @@ def malformed(
             complaints.append(f"{name} is {shown}: give a number from 0 on")
             continue
         items = value if isinstance(value, list) else [value]
-        if not all(re.fullmatch(shape["pattern"], str(item)) for item in items):
+        if not all(_fits(str(item), shape) for item in items):
             complaints.append(f"{name} is {shown}: {shape['remedy']}")
     return complaints
+
+
+def _fits(value: str, shape: Mapping[str, Any]) -> bool:
+    if not shape.get("networks"):
+        return re.fullmatch(shape["pattern"], value) is not None
+    try:
+        ipaddress.ip_network(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _other_kind(option: Mapping[str, Any], value: object) -> str | None:

@@ -23,7 +23,8 @@ FOUND = {
     "__hypercorn_service_packed": {"sha256": "0123456789abcdef"},
     "__hypercorn_service_survey": {"stdout_lines": ["systemd 257", "ipv6"]},
     "__nginx_quic_bpf": {"rc": 0},
-    "__nginx_quic_survey": {"stdout_lines": ["ipv6"]},
+    "__nginx_quic_connection": {"stdout": "192.0.2.1 50000 192.0.2.2 22"},
+    "__nginx_quic_survey": {"stdout_lines": ["ipv6", "ssh 22"]},
 }
 
 Render = Callable[..., str]

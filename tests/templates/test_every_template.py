@@ -44,5 +44,5 @@ def test_nothing_of_the_template_itself_is_left(
 
 def test_there_are_templates() -> None:
     assert {name.split("/")[0] for name in TEMPLATES} == {
-        "certbot_webroot", "hypercorn_service", "mcp_app", "nginx_quic"
+        "certbot_webroot", "fail2ban_mcp", "hypercorn_service", "mcp_app", "nginx_quic"
     }  # fmt: skip

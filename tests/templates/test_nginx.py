@@ -45,7 +45,8 @@ def blocks(text: str) -> Iterator[list[str]]:
 
 def names(text: str) -> set[str]:
     """Return the names that a site's configuration gives to upstreams and variables."""
-    return set(re.findall(r"^(?:upstream|map \S+) (\S+) {", text, re.MULTILINE))
+    named = re.findall(r"^(?:upstream|geo|map \S+) (\S+) {", text, re.MULTILINE)
+    return set(named) | set(re.findall(r" zone=(\w+):", text))
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
@@ -80,7 +81,7 @@ def test_ipv6_is_listened_on_where_the_kernel_has_it(render: Render, template: s
 def test_two_sites_share_no_name(render: Render) -> None:
     one = render(SITE, nginx_quic_name="one", nginx_quic_domain="one.test")
     two = render(SITE, nginx_quic_name="one-two", nginx_quic_domain="two.test")
-    assert len(names(one)) == len(names(two)) == 3
+    assert len(names(one)) == len(names(two)) == 7
     assert not names(one) & names(two)
     shared = names(render("nginx_quic/edge.conf.j2"))
     assert not shared & (names(one) | names(two))
@@ -122,8 +123,35 @@ def test_each_line_of_the_log_is_one_json_object(render: Render) -> None:
     text = render("nginx_quic/edge.conf.j2")
     (lines,) = re.findall(r"log_format mcp_edge escape=json((?:\s+'.*')+);", text)
     fields = json.loads("".join(re.findall(r"'(.*)'", lines)))
-    assert list(fields)[:2] == ["time", "status"]
+    assert list(fields)[:4] == ["time", "status", "address", "net"]
     assert fields["request_id"] == "$request_id"
+
+
+NETS = {
+    "192.0.2.7": "192.0.2.7",
+    "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64",
+    "2001:db8:1:2::5": "2001:db8:1:2::/64",
+    "2001:db8:1::5": "2001:db8:1::/64",
+    "2001:db8::5": "2001:db8::/64",
+    "2001:db8::1:2:3:4": "2001:db8::/64",
+    "2001::1:2:3:4:5": "2001:0:0:1::/64",
+    "2001::5": "2001::/64",
+    "2001:db8:0:1:0:2:3:4": "2001:db8:0:1::/64",
+    "::1": "::/64",
+}
+
+
+@pytest.mark.parametrize(("address", "net"), NETS.items())
+def test_an_ipv6_client_counts_as_its_64(render: Render, address: str, net: str) -> None:
+    """As nginx's map does it: the first pattern that matches."""
+    (block,) = re.findall(
+        r"map \$remote_addr \$mcp_edge_net {(.*?)}\n", render("nginx_quic/edge.conf.j2"), re.DOTALL
+    )
+    for pattern, value in re.findall(r'"~(.+?)" (\S+);', block):
+        if match := re.search(pattern, address):
+            assert match.expand(value.replace("$", "\\")) == net
+            return
+    assert net == address
 
 
 def test_where_packets_pass_nginx_ends_no_tls(render: Render) -> None:
@@ -186,12 +214,14 @@ def test_systemd_understands_the_units(render: Render, tmp_path: Path, topology:
     drop_in.parent.mkdir()
     given = {"mcp_edge_topology": topology}
     drop_in.write_text(render("nginx_quic/confinement.conf.j2", **given), encoding="utf-8")
-    routes = tmp_path / "mcp-edge-passthrough.service"
-    text = render("nginx_quic/passthrough.service.j2", **given)
-    # The analysis looks for the programs, which this machine need not have.
-    routes.write_text(re.sub(r"=(-?)(ip|nft) ", r"=\1true ", text), encoding="utf-8")
+    units = {"mcp-edge-passthrough.service": "passthrough.service.j2", "mcp-edge-nft@limits.service": "nft@.service.j2"}
+    for name, template in units.items():
+        text = render(f"nginx_quic/{template}", **given)
+        # The analysis looks for the programs, which this machine need not have.
+        text = re.sub(r"=(-?)(ip|nft) ", r"=\1true ", text)
+        (tmp_path / name).write_text(text, encoding="utf-8")
     run = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", unit, routes],
+        ["systemd-analyze", "verify", "--man=no", unit, *(tmp_path / name for name in units)],
         env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
         capture_output=True,
         text=True,

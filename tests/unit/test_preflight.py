@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-ROLES = ("certbot_webroot", "hypercorn_service", "mcp_app", "nginx_quic")
+ROLES = ("certbot_webroot", "fail2ban_mcp", "hypercorn_service", "mcp_app", "nginx_quic")
 WITH_DOMAIN = ("certbot_webroot", "mcp_app", "nginx_quic")
-WITH_TOPOLOGY = ("hypercorn_service", "nginx_quic")
+WITH_TOPOLOGY = ("fail2ban_mcp", "hypercorn_service", "nginx_quic")
 
 GOOD = {
     "mcp_edge_domain": "mcp.test",
@@ -72,6 +72,15 @@ PLAY = """
 LOWER_CASE = "give lower-case letters, digits and dashes"
 HOST_NAME = "set mcp_edge_domain to the public host name in lower case"
 ABSOLUTE = "give an absolute path without spaces"
+NETWORKS = (
+    "192.0.2.1 192.0.2.0/24 255.255.255.255/32 10.0.0.0/8 ::1 ::/3 1:: 2001:db8::/48 2001:DB8::5/128 "
+    "1:2:3:4:5:6:7:8 1:2:3:4:5:6:7:: ::2:3:4:5:6:7:8 1::3:4:5:6:7:8 fe80::ff:fecb:390a"
+).split()
+NO_NETWORKS = (
+    "192.0.2 192.0.2.256 192.0.2.0/33 0.0.0.0/0 192.0.2.1. 192.0.2.1/24/8 192.0.2.1.5 01.2.3.4 "
+    "192.0.2.0/24# ::/0 office.example.com 2001:db8::/129 1:2:3:4:5:6:7 1:2:3:4:5:6:7:8:9 "
+    "1:2:3:4:5:6:7:8:: 1::2::3 12345::0 g::1 :1 1: ::: fe80::1%eth0 443"
+).split()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,10 +137,19 @@ MALFORMED = [
     bad("certbot_webroot_group", ["www-data"], "give a string"),
     bad("certbot_webroot_group", "www data", "give the name of a group"),
     bad("certbot_webroot_reload", "notes", "give the name of a service such as"),
+    bad("fail2ban_mcp_log_path", "access.log", ABSOLUTE),
+    bad("fail2ban_mcp_statuses", [403, 200], "give status codes from 400 to 499"),
+    bad("fail2ban_mcp_statuses", 403, "give a list"),
+    bad("fail2ban_mcp_max_retry", 0, "give a number from 1 on"),
+    bad("fail2ban_mcp_find_time", "2m", "unable to convert to int"),
+    bad("fail2ban_mcp_ban_time", 0, "give seconds from 1 on"),
+    bad("fail2ban_mcp_ban_time_max", "1w", "unable to convert to int"),
+    bad("fail2ban_mcp_ignored", ["192.0.2.0/24"], "give a dictionary"),
     bad("hypercorn_service_port", 80, "give a port from 1024 to 65535"),
     bad("hypercorn_service_certificate_dir", "certificate", ABSOLUTE),
     bad("hypercorn_service_max_body_size", "4m", "unable to convert to int"),
     bad("hypercorn_service_response_headers", "X: y", "give a dictionary"),
+    bad("hypercorn_service_unlimited_networks", ["office"], "such as 192.0.2.7 or 2001:db8::/48"),
     bad("hypercorn_service_watchdog", -1, "from 0 on"),
     bad("hypercorn_service_asgi", {"app": "x"}, "give a string"),
     bad("hypercorn_service_asgi", "codeintel.asgi", "give package.module:object"),
@@ -163,13 +181,28 @@ MALFORMED = [
     bad("nginx_quic_stream_timeout", "1h", "unable to convert to int"),
     bad("nginx_quic_passthrough_port", 443, "give a port from 1024 to 65535"),
     bad("nginx_quic_sni_backends", "other.test", "give a dictionary"),
-    bad("nginx_quic_udp_flow_rate", 0, "give a number from 1 on"),
-    bad("nginx_quic_udp_flow_burst", 0, "give a number from 1 on"),
+    *(bad(f"nginx_quic_{name}", 0, "give a number from 1 on")
+      for name in ("request_rate", "request_burst", "request_concurrency",
+                   "connection_rate", "connection_burst", "connection_concurrency")),
+    *(bad("nginx_quic_unlimited_networks", [network], "such as 192.0.2.7 or 2001:db8::/48")
+      for network in ("office", "192.0.2.300", "192.0.2.7/24", "2001:db8::/129", "")),
+    bad("nginx_quic_denied_agents", ['a"b'], "give parts of what clients call themselves"),
+    bad("nginx_quic_limits_dry_run", "perhaps", "unable to convert to bool"),
+    bad("nginx_quic_firewall_open_ports", ["22"], "such as 51820/udp"),
 ]  # fmt: skip
 
 REFUSED = [
     Case(role="certbot_webroot", fit=False,
          told=("This host is Fedora 44 with sysvinit", "Use Debian 12")),
+    Case(role="fail2ban_mcp", fit=False,
+         told=("This host is Fedora 44 with sysvinit", "Use Debian 12")),
+    bad("fail2ban_mcp_statuses", [], "Give status codes such as"),
+    bad("fail2ban_mcp_ban_time_max", 3599, "(3600) to 2592000"),
+    bad("fail2ban_mcp_ban_time_max", 2592001, "(3600) to 2592000"),
+    Case(role="fail2ban_mcp", given={"fail2ban_mcp_ignored": {"office": NO_NETWORKS}},
+         told=("fail2ban_mcp_ignored has", *NO_NETWORKS, "such as {office: [192.0.2.0/24")),
+    Case(role="fail2ban_mcp", given={"fail2ban_mcp_ignored": {"office": {"net": "192.0.2.0/24"}}},
+         told=("fail2ban_mcp_ignored has", "such as {office: [192.0.2.0/24")),
     Case(role="hypercorn_service", given={"hypercorn_service_settings": {"keepalive_timeout": 5}},
          told=("hypercorn_service_settings has keepalive_timeout", "keep_alive_timeout")),
     Case(role="hypercorn_service", given={"hypercorn_service_settings": {"workers": 2}},
@@ -213,6 +246,9 @@ REFUSED = [
     Case(role="nginx_quic",
          commands={"ss": """echo 'tcp LISTEN 0 511 *:80 *:* users:(("apache2",pid=7,fd=4))'"""},
          told=("Ports 80 and 443", "apache2", "Stop that program")),
+    Case(role="nginx_quic", given={"nginx_quic_firewall": True},
+         commands={"ss": "true", "systemctl": "true"},
+         told=("nginx_quic_firewall", "no port of ssh", "[22/tcp]")),
     *(Case(role="nginx_quic", given={"nginx_quic_sni_backends": {name: backend}},
            told=("nginx_quic_sni_backends", f"{name}: {backend}", "give host names"))
       for name, backend in (("other.test", "9443"), ("other.test", "other.test:443"),
@@ -221,6 +257,9 @@ REFUSED = [
 
 FINE = [
     Case(role="certbot_webroot"),
+    Case(role="fail2ban_mcp"),
+    Case(role="fail2ban_mcp", given={"mcp_edge_topology": "passthrough", "fail2ban_mcp_ignored":
+         {"office": NETWORKS, "none": []}}),
     Case(role="hypercorn_service"),
     Case(role="hypercorn_service", given={"mcp_edge_topology": "passthrough",
          "hypercorn_service_settings": {"ciphers": "ECDHE+AESGCM"}}),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from lab import ADDRESSES, CLIENT6, LAB, Companion, Curl, python_on, until
+from lab import ADDRESSES, CLIENT6, Companion, Curl, python_on, reboot, until
 from testinfra.host import Host
 
 Undisturbed = Callable[[], AbstractContextManager[None]]
@@ -74,12 +72,7 @@ def test_a_stop_ends_streams_cleanly_and_calls_completely(
 
 def test_a_reboot_brings_routes_limits_and_app_back(client: Host, target: Host, curl: Curl) -> None:
     """The host is restarted; nothing but what it starts by itself is started."""
-    engine = shutil.which("podman") or "docker"
-    host = f"{LAB}-target"
-    subprocess.run([engine, "restart", "--time=20", host], check=True, capture_output=True)
-    # Credentials need shared mounts, which a container's root does not have by itself.
-    subprocess.run([engine, "exec", host, "mount", "--make-rshared", "/"], check=True)
-    wait_for_ssh(target)
+    reboot("target")
     asked = "curl -sS --max-time 2 -o /dev/null https://echo.test/"
     assert until(client, f"{asked} --http2 && {asked} --http3-only", 40)
     for family, address in (("-4", ADDRESSES["client"]), ("-6", CLIENT6)):
@@ -87,18 +80,5 @@ def test_a_reboot_brings_routes_limits_and_app_back(client: Host, target: Host, 
             assert (
                 curl("https://echo.test/", family, protocol=protocol).json["client"][0] == address
             )
-    ruleset = target.run("nft list table inet mcp_edge_passthrough").stdout
+    ruleset = target.run("nft list table inet mcp_edge_limits").stdout
     assert "limit rate over 20/second burst 100 packets" in ruleset
-
-
-def wait_for_ssh(host: Host) -> None:
-    """Wait until a restarted host answers; the connection from before may still be tried."""
-    end = time.monotonic() + 30
-    while True:
-        try:
-            assert host.run("true").rc == 0
-        except RuntimeError:
-            if time.monotonic() > end:
-                raise
-        else:
-            return

@@ -2,22 +2,21 @@
 
 Run as a program, it prints a line once each protocol has answered, goes on until its standard
 input ends, and prints what it saw: by protocol how many it asked, which failed, and the seconds
-that the slowest took.
+that half of the answers, 99 % of them and the slowest took.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import sys
+import math
 from dataclasses import asdict, dataclass, field
 
-from probe import h3, web
+from probe import program, web
+from probe.origin import OK, Origin
 
 PATIENCE = 5  # seconds after which an answer is missing
 INTERVAL = 0.05  # seconds between two requests
-OK = 200
 
 
 @dataclass
@@ -26,18 +25,21 @@ class Record:
 
     asked: int = 0
     slowest: float = 0
+    p50: float = 0
+    p99: float = 0
     failures: list[str] = field(default_factory=list)
 
 
 class Bystander:
     """Asks over each protocol, each on connections of its own, until told to stop."""
 
-    def __init__(
-        self, address: str | None = None, port: int = 443, root: str | None = h3.LAB_ROOT
-    ) -> None:
-        """Ask at this address, or at that of the name, and trust this root."""
+    def __init__(self, origin: Origin, path: str | None = None, interval: float = INTERVAL) -> None:
+        """Ask there for this path, or over each protocol for the path of its name."""
+        self._interval = interval
         self.records = {protocol: Record() for protocol in web.PROTOCOLS}
-        self._where = (address, port, root)
+        self._took: dict[str, list[float]] = {protocol: [] for protocol in web.PROTOCOLS}
+        self._origin = origin
+        self._path = path
         self._stop = asyncio.Event()
         self._served = {protocol: asyncio.Event() for protocol in web.PROTOCOLS}
         self._begin = asyncio.get_running_loop().time()
@@ -53,6 +55,10 @@ class Bystander:
         """Stop, and return what came of it."""
         self._stop.set()
         await asyncio.gather(*self._tasks)
+        for protocol, took in self._took.items():
+            record = self.records[protocol]
+            record.slowest = max(took, default=0)
+            record.p50, record.p99 = rank(took, 0.5), rank(took, 0.99)
         return self.records
 
     async def _steadily(self, protocol: str) -> None:
@@ -65,22 +71,22 @@ class Bystander:
 
     async def _on_one_session(self, protocol: str) -> None:
         """Ask until told to stop; after a failure leave, so that the next one begins anew."""
-        address, port, root = self._where
         record = self.records[protocol]
+        path = self._path or f"/{protocol}"
         loop = asyncio.get_running_loop()
-        async with web.session(protocol, port=port, address=address, root=root) as session:
+        async with self._origin.session(protocol) as session:
             while not self._stop.is_set():
                 begin = loop.time()
                 record.asked += 1
                 try:
-                    status, _ = await session.ask("GET", f"/{protocol}", seconds=PATIENCE)
+                    status, _ = await session.ask("GET", path, seconds=PATIENCE)
                     assert status == OK, status
                 except Exception as error:
                     self._note(protocol, "asking", error)
                     return
-                record.slowest = max(record.slowest, loop.time() - begin)
+                self._took[protocol].append(loop.time() - begin)
                 self._served[protocol].set()
-                await self._pause(INTERVAL - (loop.time() - begin))
+                await self._pause(self._interval - (loop.time() - begin))
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -91,14 +97,27 @@ class Bystander:
         self.records[protocol].failures.append(f"{when:.1f} s, {what}: {error!r}")
 
 
+def rank(seconds: list[float], share: float) -> float:
+    """Return what that share of the answers took at most; 0 where there are none."""
+    return sorted(seconds)[math.ceil(share * len(seconds)) - 1] if seconds else 0
+
+
 async def main() -> None:
     """Be the bystander until standard input ends."""
-    bystander = Bystander()
+    parser = program.arguments(__doc__)
+    parser.add_argument("--path", help="to ask for (/h1, /h2, /h3)")
+    parser.add_argument(
+        "--interval", type=float, default=INTERVAL, help="seconds between two (%(default)s)"
+    )
+    options = parser.parse_args()
+    origin = program.where(options)
+    stop = await program.told()
+    bystander = Bystander(origin, options.path, options.interval)
     await bystander.served()
-    print("ready", flush=True)
-    await asyncio.to_thread(sys.stdin.read)
+    program.ready()
+    await stop.wait()
     records = await bystander.finish()
-    print(json.dumps({protocol: asdict(record) for protocol, record in records.items()}))
+    program.say({protocol: asdict(record) for protocol, record in records.items()})
 
 
 if __name__ == "__main__":

@@ -41,3 +41,9 @@ fi
 
 # ipv6: the kernel has it, and it is not disabled: the loopback address is there.
 ! grep -qs '^0\{31\}1 ' /proc/net/if_inet6 || echo ipv6
+
+# ssh: the ports of sshd, or of the socket that starts it.
+{
+    ss --no-header --listening --tcp --numeric --processes | awk '/"sshd"/ {print $4}'
+    systemctl show --property=Listen ssh.socket sshd.socket | sed -n 's/^Listen=\(.*\) (Stream)$/\1/p'
+} | sed -n 's/^.*:\([0-9]*\)$/ssh \1/p' | sort -u
