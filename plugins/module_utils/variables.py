@@ -8,7 +8,7 @@ import difflib
 import ipaddress
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -57,7 +57,8 @@ def malformed(
     :param spec: options as in a role's ``meta/argument_specs.yml``.
     :param given: values, already templated.
     :param shapes: for a name, the ``pattern`` that its value (each item of a list) matches in
-        full, or ``networks`` for addresses and networks, and the ``remedy`` that is said otherwise.
+        full, or ``networks`` for addresses and networks (also in lists by name), and the
+        ``remedy`` that is said otherwise.
     """
     complaints = []
     for name, value in given.items():
@@ -78,20 +79,29 @@ def malformed(
         if option.get("type") == "int" and int(value) < 0:
             complaints.append(f"{name} is {shown}: give a number from 0 on")
             continue
-        items = value if isinstance(value, list) else [value]
+        items = _items(value) if shape.get("networks") or isinstance(value, list) else [value]
         if not all(_fits(str(item), shape) for item in items):
             complaints.append(f"{name} is {shown}: {shape['remedy']}")
     return complaints
+
+
+def _items(value: object) -> Iterator[object]:
+    """Yield what is in lists, and in dictionaries of lists."""
+    if isinstance(value, (list, Mapping)):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _items(item)
+    else:
+        yield value
 
 
 def _fits(value: str, shape: Mapping[str, Any]) -> bool:
     if not shape.get("networks"):
         return re.fullmatch(shape["pattern"], value) is not None
     try:
-        ipaddress.ip_network(value)
+        network = ipaddress.ip_network(value)
     except ValueError:
         return False
-    return True
+    return network.prefixlen > 0 and "%" not in value  # neither everybody nor one interface
 
 
 def _other_kind(option: Mapping[str, Any], value: object) -> str | None:

@@ -214,7 +214,10 @@ def test_systemd_understands_the_units(render: Render, tmp_path: Path, topology:
     drop_in.parent.mkdir()
     given = {"mcp_edge_topology": topology}
     drop_in.write_text(render("nginx_quic/confinement.conf.j2", **given), encoding="utf-8")
-    units = {"mcp-edge-passthrough.service": "passthrough.service.j2", "mcp-edge-nft@limits.service": "nft@.service.j2"}
+    units = {
+        "mcp-edge-passthrough.service": "passthrough.service.j2",
+        "mcp-edge-nft@limits.service": "nft@.service.j2",
+    }
     for name, template in units.items():
         text = render(f"nginx_quic/{template}", **given)
         # The analysis looks for the programs, which this machine need not have.

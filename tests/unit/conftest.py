@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-ROLES = ("certbot_webroot", "hypercorn_service", "mcp_app", "nginx_quic")
+ROLES = ("certbot_webroot", "fail2ban_mcp", "hypercorn_service", "mcp_app", "nginx_quic")
 
 sys.path.insert(0, str(REPOSITORY / ".cache/collections"))  # bin/setup makes it
 

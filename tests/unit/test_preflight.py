@@ -72,15 +72,6 @@ PLAY = """
 LOWER_CASE = "give lower-case letters, digits and dashes"
 HOST_NAME = "set mcp_edge_domain to the public host name in lower case"
 ABSOLUTE = "give an absolute path without spaces"
-NETWORKS = (
-    "192.0.2.1 192.0.2.0/24 255.255.255.255/32 10.0.0.0/8 ::1 ::/3 1:: 2001:db8::/48 2001:DB8::5/128 "
-    "1:2:3:4:5:6:7:8 1:2:3:4:5:6:7:: ::2:3:4:5:6:7:8 1::3:4:5:6:7:8 fe80::ff:fecb:390a"
-).split()
-NO_NETWORKS = (
-    "192.0.2 192.0.2.256 192.0.2.0/33 0.0.0.0/0 192.0.2.1. 192.0.2.1/24/8 192.0.2.1.5 01.2.3.4 "
-    "192.0.2.0/24# ::/0 office.example.com 2001:db8::/129 1:2:3:4:5:6:7 1:2:3:4:5:6:7:8:9 "
-    "1:2:3:4:5:6:7:8:: 1::2::3 12345::0 g::1 :1 1: ::: fe80::1%eth0 443"
-).split()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,10 +190,7 @@ REFUSED = [
     bad("fail2ban_mcp_statuses", [], "Give status codes such as"),
     bad("fail2ban_mcp_ban_time_max", 3599, "(3600) to 2592000"),
     bad("fail2ban_mcp_ban_time_max", 2592001, "(3600) to 2592000"),
-    Case(role="fail2ban_mcp", given={"fail2ban_mcp_ignored": {"office": NO_NETWORKS}},
-         told=("fail2ban_mcp_ignored has", *NO_NETWORKS, "such as {office: [192.0.2.0/24")),
-    Case(role="fail2ban_mcp", given={"fail2ban_mcp_ignored": {"office": {"net": "192.0.2.0/24"}}},
-         told=("fail2ban_mcp_ignored has", "such as {office: [192.0.2.0/24")),
+    bad("fail2ban_mcp_ignored", {"office": ["office.example.com"]}, "such as {office: ["),
     Case(role="hypercorn_service", given={"hypercorn_service_settings": {"keepalive_timeout": 5}},
          told=("hypercorn_service_settings has keepalive_timeout", "keep_alive_timeout")),
     Case(role="hypercorn_service", given={"hypercorn_service_settings": {"workers": 2}},
@@ -259,7 +247,7 @@ FINE = [
     Case(role="certbot_webroot"),
     Case(role="fail2ban_mcp"),
     Case(role="fail2ban_mcp", given={"mcp_edge_topology": "passthrough", "fail2ban_mcp_ignored":
-         {"office": NETWORKS, "none": []}}),
+         {"office": ["192.0.2.0/24", "2001:db8::/48"], "none": []}}),
     Case(role="hypercorn_service"),
     Case(role="hypercorn_service", given={"mcp_edge_topology": "passthrough",
          "hypercorn_service_settings": {"ciphers": "ECDHE+AESGCM"}}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -133,3 +134,26 @@ def test_every_malformed_value_is_told() -> None:
     spec = {"app_name": {"type": "str"}, "app_ports": {"type": "int"}}
     told = malformed(spec, {"app_name": ["a"], "app_ports": "b"}, {})
     assert [complaint.split()[0] for complaint in told] == ["app_name", "app_ports"]
+
+
+NETWORKS = ["192.0.2.1", "192.0.2.0/24", "255.255.255.255/32", "10.0.0.0/8", "::1", "::/3", "1::",
+            "2001:db8::/48", "2001:DB8::5/128", "1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7::",
+            "::2:3:4:5:6:7:8", "1::3:4:5:6:7:8", "fe80::ff:fecb:390a"]  # fmt: skip
+NO_NETWORKS = ["192.0.2", "192.0.2.256", "192.0.2.0/33", "0.0.0.0/0", "192.0.2.1.", "192.0.2.1.5",
+               "192.0.2.1/24/8", "01.2.3.4", "192.0.2.0/24  # office", "office.example.com", "443",
+               "::/0", "2001:db8::/129", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9", "1:2:3:4:5:6:7:8::",
+               "1::2::3", "12345::", "g::1", ":1", "1:", ":::", "fe80::1%eth0"]  # fmt: skip
+
+
+@pytest.mark.parametrize("shown", [lambda n: n, lambda n: [n], lambda n: {"office": [n]}])
+def test_networks_are_told_from_what_is_none(shown: Callable[[str], object]) -> None:
+    shapes = {"role_nets": {"networks": True, "remedy": "give networks"}}
+
+    def told(network: str) -> list[str]:
+        value = shown(network)
+        return malformed(
+            {"role_nets": {"type": type(value).__name__}}, {"role_nets": value}, shapes
+        )
+
+    assert [network for network in NETWORKS if told(network)] == []
+    assert [network for network in NO_NETWORKS if not told(network)] == []

@@ -12,7 +12,8 @@ import h2.errors
 import h2.events
 import h2.settings
 
-from probe.origin import OK, PATIENCE, USER_AGENT, Origin, RefusedError
+from probe import h3
+from probe.origin import OK, PATIENCE, Origin, RefusedError
 
 Headers = list[tuple[str, str]]
 OVER = (h2.events.StreamEnded, h2.events.StreamReset, h2.events.ConnectionTerminated)
@@ -25,7 +26,7 @@ def head(origin: Origin, path: str) -> Headers:
         (":scheme", "https"),
         (":authority", origin.name),
         (":path", path),
-        USER_AGENT,
+        h3.USER_AGENT,
     ]
 
 

@@ -33,6 +33,7 @@ from cryptography import x509
 Headers = list[tuple[bytes, bytes]]
 # The root that the lab's ACME server issues from. The system's whole bundle takes long to read.
 LAB_ROOT = "/usr/local/share/ca-certificates/lab.crt"
+USER_AGENT = ("user-agent", "codeintel-probe")  # who names none is refused for that alone
 SUCCESS = 200
 GOODBYE = "closed by the server: application 0x100"  # H3_NO_ERROR
 
@@ -132,6 +133,9 @@ class Connection(QuicConnectionProtocol):
         more: bool = False,
     ) -> Exchange:
         """Send the head of a request; more says that a body follows by send()."""
+        headers = [*headers]
+        if not any(name == "user-agent" for name, _ in headers):
+            headers.append(USER_AGENT)
         head = [
             (b":method", method.encode()),
             (b":scheme", b"https"),

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import socket
 import ssl
-from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-import httpx2
 from aioquic.quic.configuration import QuicConfiguration
 
 from probe import h3, web
@@ -20,7 +17,6 @@ NETS = [
     ipaddress.ip_network(net)
     for net in ("127.0.0.0/8", "::1/128", "10.203.0.0/16", "fd53:203::/32")
 ]
-USER_AGENT = ("user-agent", "codeintel-probe")  # who names none may be refused for that alone
 PATIENCE = 5  # seconds after which an answer is missing
 OK = 200
 
@@ -87,32 +83,16 @@ class Origin:
             seconds=PATIENCE,
         )
 
-    @contextlib.asynccontextmanager
-    async def session(self, protocol: str) -> AsyncIterator[web.Session]:
-        """Be a well-behaved client of that protocol, as web.session is, but from the source."""
-        if protocol == "h3":
-            async with self.quic() as connection:
-                yield Quic(connection)
-            return
-        transport = httpx2.AsyncHTTPTransport(
-            verify=self.trust(),
-            http1=protocol == "h1",
-            http2=protocol == "h2",
-            local_address=self.source,
+    def session(self, protocol: str) -> AbstractAsyncContextManager[web.Session]:
+        """Be a well-behaved client of that protocol; see web.session."""
+        return web.session(
+            protocol,
+            self.name,
+            self.port,
+            address=self.address,
+            local=self.source,
+            root=self.root,
         )
-        async with httpx2.AsyncClient(
-            base_url=f"https://{self.name}:{self.port}",
-            headers=dict([USER_AGENT]),
-            transport=transport,
-            event_hooks={"request": [self._direct]},
-            trust_env=False,
-        ) as client:
-            yield web.Tcp(client, web.VERSIONS[protocol])
-
-    async def _direct(self, request: httpx2.Request) -> None:
-        """Lead a request for the name to the address; its Host header is there already."""
-        request.url = request.url.copy_with(host=self.address)
-        request.extensions["sni_hostname"] = self.name
 
 
 def find(
@@ -128,25 +108,3 @@ def find(
         family = socket.AF_INET6 if ":" in source else socket.AF_INET
     found = socket.getaddrinfo(address or name, port, family=family, type=socket.SOCK_STREAM)
     return Origin(str(found[0][4][0]), name, port, source, root)
-
-
-class Quic(web.Quic):
-    """HTTP/3 on one connection, with a User-Agent."""
-
-    async def ask(
-        self, method: str, path: str, body: bytes = b"", seconds: float = PATIENCE
-    ) -> tuple[int, bytes]:
-        answer = await self.connection.ask(
-            method, path, headers=[USER_AGENT], body=body, seconds=seconds
-        )
-        return answer.status, answer.body
-
-    async def follow(self, path: str) -> AsyncIterator[bytes]:
-        answer = self.connection.open("GET", path, headers=[USER_AGENT])
-        try:
-            while pieces := await answer.read(3600):
-                for _, piece in pieces:
-                    yield piece
-        except h3.BrokenError:
-            if answer.lost != h3.GOODBYE:
-                raise

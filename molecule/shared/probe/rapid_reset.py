@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from aioquic.h3.connection import ErrorCode
 
 from probe import frames, h2, h3, keep, program
-from probe.origin import USER_AGENT, Origin
+from probe.origin import Origin
 
 BURST = 50  # requests between two looks at what the server says
 REQUESTS = 50_000
@@ -52,7 +52,7 @@ class Attack:
     async def over_h3(self, opened: Callable[[], None]) -> None:
         """Send HEADERS, and then RESET_STREAM and STOP_SENDING, until the server ends it."""
         head = frames.request(authority=self.origin.name.encode(), path=self.path.encode())
-        name, value = USER_AGENT
+        name, value = h3.USER_AGENT
         request = frames.headers([*head, (name.encode(), value.encode())])
         async with self.origin.quic(http=False) as connection:
             for data in (frames.CONTROL, frames.ENCODER, frames.DECODER):

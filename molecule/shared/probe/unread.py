@@ -8,8 +8,8 @@ import socket
 import ssl
 from collections.abc import Callable
 
-from probe import h2
-from probe.origin import OK, PATIENCE, USER_AGENT, Origin, RefusedError
+from probe import h2, h3
+from probe.origin import OK, PATIENCE, Origin, RefusedError
 
 RECEIVE_BUFFER = 4096  # bytes: the kernel must not read much in our stead
 FOREVER = 3600  # seconds
@@ -41,7 +41,7 @@ async def over_h3(origin: Origin, path: str, opened: Callable[[], None]) -> None
         # aioquic doubles a window by itself, whether or not anyone reads, once half of it is used.
         nothing = {"_write_connection_limits": _ignore, "_write_stream_limits": _ignore}
         vars(connection.quic).update(nothing)
-        exchange = connection.open("GET", path, headers=[USER_AGENT])
+        exchange = connection.open("GET", path)
         await exchange.until(lambda: exchange.status != 0, PATIENCE)
         if exchange.status != OK:
             raise RefusedError(f"status {exchange.status}")
@@ -65,7 +65,7 @@ def _ask_h1(origin: Origin, path: str) -> ssl.SSLSocket:
         tcp.close()
         raise
     try:
-        lines = [f"GET {path} HTTP/1.1", f"Host: {origin.name}", ": ".join(USER_AGENT), "", ""]
+        lines = [f"GET {path} HTTP/1.1", f"Host: {origin.name}", ": ".join(h3.USER_AGENT), "", ""]
         sock.sendall("\r\n".join(lines).encode())
         status = int(sock.recv(1024).split(b" ", 2)[1])
         if status != OK:

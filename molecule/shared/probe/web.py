@@ -30,21 +30,25 @@ class Session(Protocol):
 class Tcp:
     """HTTP/1.1 or 2. h11 and h2 raise where the last chunk or the end of the stream is missing."""
 
-    def __init__(self, client: httpx2.AsyncClient, version: str) -> None:
-        """Speak this version, or fail."""
+    def __init__(self, client: httpx2.AsyncClient, version: str, host: str) -> None:
+        """Speak this version, or fail, with who shows a certificate for this host."""
         self._client = client
         self._version = version
+        self._extensions = {"sni_hostname": host}
 
     async def ask(
         self, method: str, path: str, body: bytes = b"", seconds: float = 5
     ) -> tuple[int, bytes]:
-        answer = await self._client.request(method, path, content=body, timeout=seconds)
+        answer = await self._client.request(
+            method, path, content=body, timeout=seconds, extensions=self._extensions
+        )
         assert answer.http_version == self._version, answer.http_version
         return answer.status_code, answer.content
 
     async def follow(self, path: str) -> AsyncIterator[bytes]:
         patience = httpx2.Timeout(10, read=None)
-        async with self._client.stream("GET", path, timeout=patience) as answer:
+        request = self._client.stream("GET", path, timeout=patience, extensions=self._extensions)
+        async with request as answer:
             assert answer.http_version == self._version, answer.http_version
             async for piece in answer.aiter_bytes():
                 yield piece
@@ -75,17 +79,21 @@ class Quic:
 
 
 @contextlib.asynccontextmanager
-async def session(
+async def session(  # noqa: PLR0913 - what a session may differ in
     protocol: str,
     host: str = "echo.test",
     port: int = 443,
     *,
     address: str | None = None,
+    local: str | None = None,
     root: str | None = h3.LAB_ROOT,
 ) -> AsyncIterator[Session]:
-    """Be a client of that protocol; an address says where on TCP or UDP the host is looked for."""
+    """Be a client of that protocol.
+
+    An address says where on TCP or UDP the host is looked for, and local from which address.
+    """
     if protocol == "h3":
-        async with h3.connect(host, port, address=address, root=root) as connection:
+        async with h3.connect(host, port, address=address, local=local, root=root) as connection:
             yield Quic(connection)
         return
     trust = ssl.create_default_context(cafile=root)
@@ -93,12 +101,13 @@ async def session(
         trust.check_hostname = False
         trust.verify_mode = ssl.CERT_NONE
     name = f"[{address}]" if address and ":" in address else address or host
+    transport = httpx2.AsyncHTTPTransport(
+        verify=trust, http1=protocol == "h1", http2=protocol == "h2", local_address=local
+    )
     async with httpx2.AsyncClient(
         base_url=f"https://{name}:{port}",
-        headers={"host": host},
-        verify=trust,
-        http1=protocol == "h1",
-        http2=protocol == "h2",
+        headers=dict([("host", host), h3.USER_AGENT]),
+        transport=transport,
         trust_env=False,
     ) as client:
-        yield Tcp(client, VERSIONS[protocol])
+        yield Tcp(client, VERSIONS[protocol], host)

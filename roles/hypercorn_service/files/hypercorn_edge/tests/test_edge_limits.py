@@ -148,7 +148,7 @@ def test_http2_requests_that_are_cancelled_at_once_end_the_connection(tmp_path: 
     assert ("429", "127.0.0.1", "") in {(x["status"], x["net"], x["method"]) for x in lines}
 
 
-def test_twice_as_many_http3_requests_end_the_connection(tmp_path: Path) -> None:
+def test_three_times_as_many_http3_requests_end_the_connection(tmp_path: Path) -> None:
     async def scenario(server: Server) -> None:
         async with asyncio.timeout(10), h3(server.host, server.port) as client:
             with pytest.raises(TerminatedError, match=str(int(ErrorCode.H3_EXCESSIVE_LOAD))):

@@ -10,7 +10,8 @@ from .networks import network_of
 
 _BODY = b'{"error":"too many requests","status":429}'
 _KEPT = 65536  # clients that are remembered, of some 200 bytes each
-_FLOOD = 2  # times what is allowed; who asks for more than that is no longer answered
+# Times what is allowed of calls, and of streams: who asks for more than that is no longer answered.
+_FLOOD = 3
 _PENALTY = 60.0  # seconds, the longest that such a one has to keep still
 
 
