@@ -2,14 +2,13 @@
 
 Run as a program, it prints a line once each protocol has answered, goes on until its standard
 input ends, and prints what it saw: by protocol how many it asked, which failed, and the seconds
-that half of the answers, 99 % of them and the slowest took.
+that it took to connect and be answered, and those that each further answer took.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from dataclasses import asdict, dataclass, field
 
 from probe import program, web
@@ -24,9 +23,8 @@ class Record:
     """What came of the requests over one protocol."""
 
     asked: int = 0
-    slowest: float = 0
-    p50: float = 0
-    p99: float = 0
+    connecting: list[float] = field(default_factory=list)  # seconds, with the first answer
+    answering: list[float] = field(default_factory=list)  # seconds, on an open connection
     failures: list[str] = field(default_factory=list)
 
 
@@ -37,7 +35,6 @@ class Bystander:
         """Ask there for this path, or over each protocol for the path of its name."""
         self._interval = interval
         self.records = {protocol: Record() for protocol in web.PROTOCOLS}
-        self._took: dict[str, list[float]] = {protocol: [] for protocol in web.PROTOCOLS}
         self._origin = origin
         self._path = path
         self._stop = asyncio.Event()
@@ -55,10 +52,6 @@ class Bystander:
         """Stop, and return what came of it."""
         self._stop.set()
         await asyncio.gather(*self._tasks)
-        for protocol, took in self._took.items():
-            record = self.records[protocol]
-            record.slowest = max(took, default=0)
-            record.p50, record.p99 = rank(took, 0.5), rank(took, 0.99)
         return self.records
 
     async def _steadily(self, protocol: str) -> None:
@@ -74,9 +67,10 @@ class Bystander:
         record = self.records[protocol]
         path = self._path or f"/{protocol}"
         loop = asyncio.get_running_loop()
+        took = record.connecting
+        begin = loop.time()
         async with self._origin.session(protocol) as session:
             while not self._stop.is_set():
-                begin = loop.time()
                 record.asked += 1
                 try:
                     status, _ = await session.ask("GET", path, seconds=PATIENCE)
@@ -84,9 +78,11 @@ class Bystander:
                 except Exception as error:
                     self._note(protocol, "asking", error)
                     return
-                self._took[protocol].append(loop.time() - begin)
+                took.append(loop.time() - begin)
+                took = record.answering
                 self._served[protocol].set()
                 await self._pause(self._interval - (loop.time() - begin))
+                begin = loop.time()
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -95,11 +91,6 @@ class Bystander:
     def _note(self, protocol: str, what: str, error: Exception) -> None:
         when = asyncio.get_running_loop().time() - self._begin
         self.records[protocol].failures.append(f"{when:.1f} s, {what}: {error!r}")
-
-
-def rank(seconds: list[float], share: float) -> float:
-    """Return what that share of the answers took at most; 0 where there are none."""
-    return sorted(seconds)[math.ceil(share * len(seconds)) - 1] if seconds else 0
 
 
 async def main() -> None:
