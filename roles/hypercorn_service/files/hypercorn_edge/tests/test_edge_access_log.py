@@ -80,6 +80,12 @@ def test_requests_without_an_answer_leave_a_line_too() -> None:
     assert line([], fails=True)["status"] == "500"
     assert line([], received={"type": "http.disconnect"})["status"] == "499"
     assert line([{"type": "websocket.accept"}], type="websocket")["status"] == "101"
+    refused: list[Message] = [{"type": "websocket.close"}]
+    assert line(refused, type="websocket")["status"] == "403"
+    limited: dict[str, Any] = {"type": "websocket", "edge.request_limit": "REJECTED"}
+    assert line(refused, **limited)["status"] == "429"
+    closed: list[Message] = [{"type": "websocket.accept"}, {"type": "websocket.close"}]
+    assert line(closed, type="websocket")["status"] == "101"
     assert line([], client=None)["address"] == "unix:"
 
 

@@ -12,6 +12,7 @@ _FAILED = 500  # what Hypercorn answers for an app that did not
 _GONE = 499  # as nginx says it: the client left before there was an answer
 _VERSIONS = {"1.0": "HTTP/1.0", "1.1": "HTTP/1.1", "2": "HTTP/2.0", "3": "HTTP/3.0"}
 _SWITCHED = 101
+_FORBIDDEN = 403  # what a refused WebSocket is told
 _TOO_MANY = 429
 
 
@@ -45,6 +46,8 @@ class AccessLog:
             nonlocal status, size
             if message["type"] == "websocket.accept":
                 status = _SWITCHED
+            elif message["type"] == "websocket.close" and not status:
+                status = _TOO_MANY if _is_limited(scope) else _FORBIDDEN
             elif "status" in message:
                 status = message["status"]
             size += len(message.get("body") or message.get("bytes") or message.get("text") or b"")
@@ -93,6 +96,11 @@ def _line(scope: Scope, status: int, size: int, seconds: float) -> str:
         "concurrency_limit": scope.get("edge.concurrency_limit", ""),
     }
     return json.dumps(entry, separators=(",", ":"))
+
+
+def _is_limited(scope: Scope) -> bool:
+    limits = ("edge.request_limit", "edge.concurrency_limit")
+    return "REJECTED" in {scope.get(limit) for limit in limits}
 
 
 def _first(scope: Scope, name: bytes) -> str:

@@ -29,6 +29,6 @@ class EdgeConfig(Config):
         """Count so many requests of a client, and say whether its connection is to end."""
         if self.limits is None or client is None or not self.limits.floods(client[0], requests):
             return False
-        if requests and self.write_access is not None:
+        if self.write_access is not None:
             self.write_access(flood_line(client, http_version))
         return True

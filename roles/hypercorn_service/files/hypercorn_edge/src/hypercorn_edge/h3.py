@@ -277,6 +277,9 @@ class H3Protocol(StockH3Protocol):
         self._receiving.add(stream_id)
         if self._refused_from is not None and stream_id >= self._refused_from:
             raise _RefusedError(code=ErrorCode.H3_REQUEST_REJECTED)
+        if self.config.floods(self.client, 1, "3"):
+            self.quic.close(ErrorCode.H3_EXCESSIVE_LOAD, reason_phrase="too many requests")
+            raise _RefusedError(code=ErrorCode.H3_EXCESSIVE_LOAD)
         method, path = pseudo[b":method"].decode("latin-1"), pseudo.get(b":path", b"")
         if method == "CONNECT" and pseudo.get(b":protocol") != b"websocket":
             raise _RefusedError(status=501)
@@ -287,9 +290,6 @@ class H3Protocol(StockH3Protocol):
             > self.config.h2_max_header_list_size
         ):
             raise _RefusedError(status=431)
-        if self.config.floods(self.client, 1, "3"):
-            self.quic.close(ErrorCode.H3_EXCESSIVE_LOAD, reason_phrase="too many requests")
-            raise _RefusedError(code=ErrorCode.H3_EXCESSIVE_LOAD)
         stream_class = WSStream if method == "CONNECT" else HTTPStream
         tasks = StreamTasks(self.task_group, partial(self.writable, stream_id), self.send)
         self.tasks[stream_id] = tasks

@@ -63,6 +63,8 @@ class QuicProtocol(StockQuicProtocol):
     - A version negotiation packet was answered by one, so that two servers could be set on each
       other.
     - The number of handshakes under way had no limit.
+    - A handshake that began with a forged address could be completed from another one, and the
+      forged one stood for the client from then on.
     """
 
     config: EdgeConfig
@@ -146,6 +148,10 @@ class QuicProtocol(StockQuicProtocol):
         if connection is None:
             connection = self._accept(header, event)
         if connection is not None:
+            if connection in self._half_open and event.address != connection.client:
+                # Until the handshake ends, an address proves itself by what it receives: with
+                # another one in between, requests would count against whoever the first one is.
+                return
             now = self.context.time()
             await self._act(
                 connection,
