@@ -21,6 +21,7 @@ INPUTS = {
 # What the tasks find out on a host.
 FOUND = {
     "__fail2ban_mcp_connection": {"stdout": "192.0.2.9 50000 192.0.2.10 22"},
+    "__fail2ban_mcp_sshd": {"rc": 1},
     "__hypercorn_service_packed": {"sha256": "0123456789abcdef"},
     "__hypercorn_service_survey": {"stdout_lines": ["systemd 257", "ipv6"]},
     "__nginx_quic_bpf": {"rc": 0},

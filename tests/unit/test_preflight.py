@@ -191,6 +191,8 @@ REFUSED = [
     bad("fail2ban_mcp_ban_time_max", 3599, "(3600) to 2592000"),
     bad("fail2ban_mcp_ban_time_max", 2592001, "(3600) to 2592000"),
     bad("fail2ban_mcp_ignored", {"office": ["office.example.com"]}, "such as {office: ["),
+    bad("fail2ban_mcp_unlimited_networks", ["office.example.com"], "give addresses or networks"),
+    bad("hypercorn_service_request_concurrency", 0, "give a number from 1 on"),
     Case(role="hypercorn_service", given={"hypercorn_service_settings": {"keepalive_timeout": 5}},
          told=("hypercorn_service_settings has keepalive_timeout", "keep_alive_timeout")),
     Case(role="hypercorn_service", given={"hypercorn_service_settings": {"workers": 2}},

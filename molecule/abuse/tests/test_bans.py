@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from lab import Companion, play, python_on
+from lab import Companion, play, python_on, until
 from misuse import OFFEND, STRANGERS6, Edge, address6, reached, wait_for_ban
 from testinfra.host import Host
 
@@ -55,6 +55,47 @@ def test_requests_over_the_limit_are_offences(
     attacker.run(f"curl -sS --max-time 8 --interface {stranger} --http2 {urls}")
     wait_for_ban(edge, stranger)
     assert not reached(attacker, edge, stranger)
+
+
+@pytest.mark.parametrize("protocol", ["h2", "h3"])
+def test_requests_that_are_cancelled_at_once_are_offences(
+    edge: Edge, attacker: Host, strangers: Callable[[], str], protocol: str
+) -> None:
+    stranger = strangers()
+    where = ("--name", edge.name, "--source", stranger)
+    flood = Companion(attacker, "probe.rapid_reset", protocol, *where)
+    wait_for_ban(edge, stranger)
+    assert not reached(attacker, edge, stranger)
+    flood.result()
+
+
+@pytest.mark.parametrize("command", ["systemctl restart nftables", "systemctl stop nftables"])
+def test_bans_and_limits_outlive_what_is_done_to_nftables(
+    edge: Edge, attacker: Host, strangers: Callable[[], str], command: str
+) -> None:
+    stranger = strangers()
+    python_on(attacker, OFFEND, edge.name, stranger, "10")
+    wait_for_ban(edge, stranger)
+    assert edge.host.run(f"systemctl start nftables && {command}").rc == 0
+    wait_for_ban(edge, stranger)
+    assert not reached(attacker, edge, stranger)
+    assert until(edge.host, "nft list table inet mcp_edge_limits | grep -q 'ct count over 128'", 5)
+
+
+def test_a_run_sets_again_what_somebody_flushed(
+    edge: Edge, attacker: Host, strangers: Callable[[], str]
+) -> None:
+    stranger = strangers()
+    python_on(attacker, OFFEND, edge.name, stranger, "10")
+    wait_for_ban(edge, stranger)
+    edge.host.run("nft flush ruleset")
+    assert reached(attacker, edge, stranger)
+    run = play("molecule/abuse/layers.yml", f"--limit={edge.inventory_name}")
+    assert run.returncode == 0, run.stdout
+    assert not reached(attacker, edge, stranger)
+    assert (
+        edge.host.run("nft list table inet mcp_edge_limits | grep -q 'ct count over 128'").rc == 0
+    )
 
 
 @pytest.mark.usefixtures("strangers")

@@ -37,6 +37,10 @@ def test_nothing_else_comes_in_and_the_owner_is_never_shut_out(client: Host, twi
             assert Curl(client)("https://twin.test/api/livez", protocol=protocol).status == 200
         assert Curl(client)("http://twin.test/", protocol="h1").status == 301
 
+        assert twin.run("systemctl restart nftables").rc == 0
+        assert until(twin, "nft list table inet mcp_edge_firewall >/dev/null 2>&1", 5)
+        assert not answers(client, 9200)
+
         begin = time.monotonic()
         shut_out = {"__nginx_quic_ssh_ports": [2222], "__nginx_quic_firewall_trial": 12}
         assert configure(**shut_out) != 0

@@ -53,7 +53,8 @@ async def once():
         client.http = H3Connection(client._quic)
         stream = client._quic.get_next_available_stream_id()
         client.http.send_headers(stream, [(b":method", b"GET"), (b":scheme", b"https"),
-            (b":authority", b"echo.test"), (b":path", b"/endless")], end_stream=True)
+            (b":authority", b"echo.test"), (b":path", b"/endless"), (b"user-agent", b"test")],
+            end_stream=True)
         client.transmit()
         await asyncio.wait_for(client.news.wait(), 5)
         loop = asyncio.get_running_loop()

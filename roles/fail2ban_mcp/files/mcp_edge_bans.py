@@ -43,7 +43,9 @@ def fail2ban(*words: str) -> str:
         ["/usr/bin/fail2ban-client", *words], capture_output=True, text=True, check=False
     )
     if run.returncode != 0:
-        sys.exit(f"mcp-edge-bans: fail2ban does not answer: {(run.stderr or run.stdout).strip()}")
+        complaint = (run.stderr or run.stdout).strip()
+        print(f"mcp-edge-bans: fail2ban does not answer: {complaint}", file=sys.stderr)
+        sys.exit(3)
     return run.stdout
 
 
