@@ -28,6 +28,7 @@ async def test_alive_without_an_index_but_not_ready(serve: Serve, index: Index) 
         assert ready.json() == {
             "status": "ready",
             "checks": {
+                "serving": {"ok": True, "reason": None},
                 "index": {"ok": True, "reason": None},
                 "index:main": {"ok": True, "reason": None},
             },
@@ -44,6 +45,21 @@ async def test_a_broken_index_is_a_failed_check(
         assert response.status_code == 200
         assert response.json()["checks"]["index:old"]["ok"] is False
         assert "--name old" in response.json()["checks"]["index:old"]["reason"]
+
+
+async def test_not_ready_while_draining(settings: Settings, index: Index) -> None:
+    index({"a.py": "1"}, "main")
+    app = create_app(settings)
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        async with app.router.lifespan_context(app):
+            assert (await client.get("/api/readyz")).status_code == 200
+        draining = await client.get("/api/readyz")
+        assert draining.status_code == 503
+        assert draining.json()["checks"]["serving"] == {"ok": False, "reason": "shutting down"}
+        assert (await client.get("/api/livez")).status_code == 200
+        async with app.router.lifespan_context(app):
+            assert (await client.get("/api/readyz")).status_code == 200
 
 
 async def test_capabilities_have_an_etag_that_follows_the_index(serve: Serve, index: Index) -> None:

@@ -1,3 +1,5 @@
+import json
+import select
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +19,7 @@ def test_index_ends_with_one_line(
     assert main(["index", str(root), "--name", "main", "--index-dir", str(index_dir)]) == 0
     output = capsys.readouterr()
     assert output.out.startswith("indexed main: 2 files, 0.0 MB in ")
-    assert output.out.endswith("; skipped: 2 binary, 1 secret\n")
+    assert output.out.endswith(", 2 changed; skipped: 2 binary, 1 secret\n")
     assert output.out.count("\n") == 1
     assert list(IndexDirectory(index_dir).scan().ready) == ["main"]
 
@@ -45,6 +47,82 @@ def test_failures_are_one_line_on_stderr(
     monkeypatch.setenv("CODEINTEL_INDEX_DIRR", "/srv")
     assert main(["index", "/tmp", "--name", "main"]) == 1
     assert "CODEINTEL_INDEX_DIR?" in capsys.readouterr().err
+
+
+def test_a_model_and_semantic_go_together(
+    write_tree: WriteTree, index_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["index", str(write_tree({"a.py": "1"})), "--name", "m", "--index-dir", str(index_dir)]
+    assert main([*common, "--semantic"]) == 1
+    assert "give --model DIR or CODEINTEL_MODEL_DIR" in capsys.readouterr().err
+    assert main([*common, "--model", "/nonexistent"]) == 1
+    assert "add --semantic" in capsys.readouterr().err
+    assert main([*common, "--semantic", "--model", "/nonexistent"]) == 1
+    assert "/nonexistent" in capsys.readouterr().err
+    assert main([*common, "--scip", "/nonexistent"]) == 1
+    assert "/nonexistent" in capsys.readouterr().err
+
+
+def test_watching_goes_on_from_one_build_to_the_next(
+    write_tree: WriteTree, index_dir: Path
+) -> None:
+    root = write_tree({"a.py": "1"})
+    script = "import sys; from codeintel.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", script, "index", str(root), "--name", "main", "--watch"]
+    with subprocess.Popen(
+        [*command, "--index-dir", str(index_dir)], stdout=subprocess.PIPE, text=True
+    ) as watching:
+        assert watching.stdout is not None
+        try:
+            assert watching.stdout.readline().startswith("indexed main: 1 files")
+            # The watch begins some time after the line: write until it sees one.
+            watcher = iter(watching.stdout.readline, "")
+            line = ""
+            for number in range(600):
+                (root / "b.py").write_text(f"{number}")
+                if select.select([watching.stdout], [], [], 0.1)[0]:
+                    line = next(watcher)
+                    break
+            assert line.startswith("indexed main: 2 files")
+        finally:
+            watching.terminate()
+
+
+def test_doctor_exits_as_a_deployment_can_use(
+    write_tree: WriteTree, index_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = ["--index-dir", str(index_dir)]
+    assert main(["doctor", *here]) == 3
+    assert "off     text: no index yet" in capsys.readouterr().out
+    root = write_tree({"a.py": "1"})
+    assert main(["index", str(root), "--name", "main", *here]) == 0
+    assert main(["doctor", *here, "--tree", str(root)]) == 0
+    assert f"ok      tree {root}: 1 files" in capsys.readouterr().out
+    assert main(["doctor", *here, "--tree", str(root / "absent")]) == 1
+
+
+def test_query_answers_as_the_tools_do(
+    write_tree: WriteTree, index_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = ["--index-dir", str(index_dir)]
+    main(["index", str(write_tree({"a.py": "one\ntwo = 2\n"})), "--name", "main", *here])
+    capsys.readouterr()
+    assert main(["query", *here, "grep", "pattern=o = 2", "limit=1", "ignore_case=true"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "repository": "main",
+        "files": [{"path": "a.py", "lines": ["2: two = 2"]}],
+    }
+    for arguments, message in (
+        (["grep", "pattern=("], "invalid pattern"),
+        (["grep", "pattern=x", "limit=many"], "limit: input should be a valid integer"),
+        (["grap"], "no tool 'grap' now; one of: search, fetch, grep,"),
+        (["grep", "pattern"], "'pattern' is no argument; write NAME=VALUE"),
+    ):
+        assert main(["query", *here, *arguments]) == 1
+        output = capsys.readouterr()
+        assert output.out == ""
+        assert output.err.startswith(f"codeintel: {message}")
+        assert output.err.count("\n") == 1
 
 
 def test_the_installed_command() -> None:

@@ -5,7 +5,7 @@ import pytest
 from codeintel import grep as grep_module
 from codeintel.errors import CodeintelError
 from codeintel.grep import MAX_LINE, compile_pattern, grep
-from codeintel.store import index_path, open_index
+from codeintel.store import Index, index_path, open_index
 
 
 @pytest.fixture
@@ -58,6 +58,26 @@ def test_continues_after_a_line(index: Callable[..., object], index_dir: Path) -
     with open_index(index_path(index_dir, "main")) as opened:
         hits = grep(opened, compile_pattern("x", ignore_case=False), opened.paths(), ("a", 1))
         assert [(hit.path, hit.line) for hit in hits] == [("a", 2), ("b", 1), ("c", 1)]
+
+
+def test_only_candidates_are_read(
+    index: Callable[..., object], index_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index({"a": "needle", "b": "hay", "c": "Needle"}, "main")
+    with open_index(index_path(index_dir, "main")) as opened:
+        read: list[str] = []
+        content = opened.content
+
+        def note(_index: Index, path: str) -> bytes:
+            read.append(path)
+            return content(path)
+
+        monkeypatch.setattr(Index, "content", note)
+        for paths in (None, opened.paths()):
+            pattern = compile_pattern("needle", ignore_case=False)
+            assert [hit.path for hit in grep(opened, pattern, paths)] == ["a"]
+            assert read == ["a", "c"]
+            read.clear()
 
 
 def test_the_deadline_says_what_to_do(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:

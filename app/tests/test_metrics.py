@@ -1,12 +1,14 @@
 import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 
 import httpx2
 import pytest
 from codeintel.context import ApplicationContext
-from codeintel.metrics import HttpMetrics, Metrics
+from codeintel.metrics import MAX_REPOSITORIES, HttpMetrics, Metrics
 from codeintel.server import build_server
+from codeintel.store import index_path
 from fastmcp import Client, FastMCP
 from fastmcp.exceptions import ToolError
 from starlette.requests import Request
@@ -76,9 +78,32 @@ async def test_tool_calls_by_outcome(context: ApplicationContext, index: Index) 
             with pytest.raises(ToolError):
                 await client.call_tool(name, arguments)
     text = metrics.render().decode()
+    assert 'codeintel_tool_duration_seconds_count{tool="files"} 1.0' in text
+    assert 'codeintel_tool_duration_seconds_count{tool="other"} 2.0' in text
     calls = dict(re.findall(r"^codeintel_tool_calls_total\{(.*)\} (.*)$", text, re.MULTILINE))
     assert calls == {
         'outcome="ok",tool="files"': "1.0",
         'outcome="error",tool="read"': "1.0",
         'outcome="error",tool="other"': "2.0",
     }
+
+
+async def test_the_age_of_each_index(serve: Serve, index: Index, index_dir: Path) -> None:
+    index({"a.py": "1"}, "one")
+    index({"a.py": "1"}, "two")
+    async with serve() as client:
+        text = (await client.get("/api/metrics")).text
+        ages = re.findall(
+            r'^codeintel_index_age_seconds\{repository="(\w+)"\} (.*)$', text, re.MULTILINE
+        )
+        assert [name for name, _ in ages] == ["one", "two"]
+        assert all(0 <= float(age) < 60 for _, age in ages)
+        index_path(index_dir, "two").unlink()
+        assert 'repository="two"' not in (await client.get("/api/metrics")).text
+
+
+def test_ages_are_bounded(index: Index, context: ApplicationContext) -> None:
+    index({"a.py": "1"}, "main")
+    [info] = context.indexes.scan().ready.values()
+    text = Metrics().render({f"r{number}": info for number in range(1000)}).decode()
+    assert text.count("codeintel_index_age_seconds{") == MAX_REPOSITORIES

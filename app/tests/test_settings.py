@@ -60,6 +60,11 @@ def test_an_unknown_name_is_refused_with_the_nearest(monkeypatch: pytest.MonkeyP
         ("CODEINTEL_RATE_LIMIT", "5/fortnight"),
         ("CODEINTEL_RATE_LIMIT", "20/second;1200/minute"),
         ("CODEINTEL_RATE_LIMIT", "1/minute\n2"),
+        ("CODEINTEL_RATE_LIMIT_STORE", "localhost:6379"),
+        ("CODEINTEL_RATE_LIMIT_STORE", "memcached://localhost"),
+        ("CODEINTEL_SHARED_KEY", "short"),
+        ("CODEINTEL_STATELESS", "1"),
+        ("CODEINTEL_URL_TEMPLATE", "https://git.example.com/blob"),
         ("CODEINTEL_TOOL_RATE_LIMITS", ""),
         ("CODEINTEL_TOOL_RATE_LIMITS", "grep=60/minute"),
         ("CODEINTEL_TOOL_RATE_LIMITS", '["60/minute"]'),
@@ -92,6 +97,18 @@ def test_a_malformed_limit_names_the_tool_and_the_fix(monkeypatch: pytest.Monkey
     monkeypatch.setenv("CODEINTEL_TOOL_RATE_LIMITS", '{"grep": "60 minute"}')
     with pytest.raises(CodeintelError, match=r"'grep': '60 minute' .* write .* 60/minute"):
         load_settings()
+
+
+def test_without_sessions_a_key_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CODEINTEL_STATELESS", "true")
+    with pytest.raises(CodeintelError, match=r"STATELESS: .* same CODEINTEL_SHARED_KEY in all"):
+        load_settings()
+    (tmp_path / "codeintel_shared_key").write_text("0123456789abcdef" * 4 + "\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    settings = load_settings()
+    assert settings.stateless
+    assert "0123" not in repr(settings)
+    assert settings.shared_key.get_secret_value() == "0123456789abcdef" * 4
 
 
 def test_settings_are_frozen() -> None:

@@ -50,7 +50,7 @@ def test_an_unchanged_file_is_not_opened_again(
 
 def change_version(file: Path) -> None:
     with sqlite3.connect(file) as database:
-        database.execute("PRAGMA user_version = 0")
+        database.execute("PRAGMA user_version = 1")
 
 
 def change_application(file: Path) -> None:
@@ -79,7 +79,7 @@ def garbage(file: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (change_version, "has schema 0, not 1"),
+        (change_version, "has schema 1, not 2"),
         (change_application, "is not an index"),
         (drop_meta, "is damaged"),
         (drop_key, "is damaged"),
@@ -100,6 +100,15 @@ def test_an_unusable_index_names_the_command_that_rebuilds_it(
     assert REBUILD in indexes.broken["main"]
     with pytest.raises(CodeintelError, match=message), directory.open("main"):
         pass
+
+
+def test_damage_within_a_text(index: Index, index_dir: Path) -> None:
+    index({"a.py": "1" * 20_000}, "main")
+    with sqlite3.connect(index_path(index_dir, "main")) as database:
+        database.execute("UPDATE texts SET text = x'00'")
+    directory = IndexDirectory(index_dir)
+    with pytest.raises(CodeintelError, match="damaged"), directory.open("main") as opened:
+        opened.content("a.py")
 
 
 def test_damage_found_while_reading(index: Index, index_dir: Path) -> None:

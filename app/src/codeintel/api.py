@@ -35,18 +35,20 @@ def build_api(context: ApplicationContext, metrics: Metrics) -> FastAPI:
         """Answer as long as the event loop turns."""
         return {"status": "alive"}
 
-    @api.get("/readyz", responses={503: {"description": "No index opens."}})
+    @api.get("/readyz", responses={503: {"description": "No index opens, or draining."}})
     async def readyz() -> JSONResponse:
         """Say whether tools can answer, check by check."""
         indexes = context.indexes.scan()
+        draining = context.draining.is_set()
         checks = {
+            "serving": {"ok": not draining, "reason": "shutting down" if draining else None},
             "index": {"ok": bool(indexes.ready), "reason": indexes.reason},
             **{
                 f"index:{name}": {"ok": name in indexes.ready, "reason": indexes.broken.get(name)}
                 for name in sorted({*indexes.ready, *indexes.broken})
             },
         }
-        ready = bool(indexes.ready)
+        ready = bool(indexes.ready) and not draining
         body = {"status": "ready" if ready else "unavailable", "checks": checks}
         return JSONResponse(body, 200 if ready else 503, headers={"Cache-Control": "no-store"})
 
@@ -75,7 +77,8 @@ def build_api(context: ApplicationContext, metrics: Metrics) -> FastAPI:
         """Serve Prometheus on this machine only; for everybody else there is nothing here."""
         if not is_this_machine(request):
             raise HTTPException(404)
-        return Response(metrics.render(), media_type=CONTENT_TYPE_LATEST)
+        text = metrics.render(context.indexes.scan().ready)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return api
 

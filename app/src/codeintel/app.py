@@ -16,19 +16,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
-from codeintel import __version__
 from codeintel.api import build_api
-from codeintel.context import ApplicationContext, Capabilities
+from codeintel.context import Capabilities, create_context
 from codeintel.landing import landing_page
 from codeintel.limiter import Limiter
 from codeintel.logs import configure_logging
 from codeintel.metrics import HttpMetrics, Metrics
+from codeintel.middleware.access_log import AccessLog
 from codeintel.middleware.mcp_endpoint import MCP_PATH, McpEndpoint
 from codeintel.middleware.rate_limit import RateLimit
 from codeintel.middleware.response_headers import ResponseHeaders
 from codeintel.server import build_server
 from codeintel.settings import Settings
-from codeintel.store import IndexDirectory
 
 MAX_BODY_BYTES = 4 << 20
 """Largest request body; the MCP SDK's own limit, here for every path."""
@@ -37,24 +36,43 @@ logger = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings, server: FastMCP | None = None) -> Starlette:
-    """Return the application; `server` takes the place of the product's own MCP server."""
-    context = ApplicationContext(__version__, settings, IndexDirectory(settings.index_dir))
+    """Return the application; `server` takes the place of the product's own MCP server.
+
+    The tools of another server may send messages within a call, and so its answers are event
+    streams. The product's own never do: its answers are JSON, which costs much less. (In the
+    session era there is no choice by tool: it is one setting of the whole endpoint.)
+    """
+    context = create_context(settings)
     metrics = Metrics()
     api = build_api(context, metrics)
     # Each request passes one of the three places; FastMCP's is behind its authentication.
     limit = settings.rate_limit
-    limited = [Middleware(RateLimit, limiter=Limiter(limit, "request"))] if limit else []
+    store = settings.rate_limit_store.get_secret_value()
+    limiter = Limiter(limit, "request", name="request", store=store) if limit else None
+    limited = [Middleware(RateLimit, limiter=limiter)] if limiter else []
     # The host and origin guard stands in front of everything, not only of the MCP endpoint.
+    # Without an event store, which costs each call a quarter more, streams cannot be resumed.
     mcp_app = (server or build_server(context, metrics)).http_app(
-        path=MCP_PATH, middleware=limited, host_origin_protection=False
+        path=MCP_PATH,
+        middleware=limited,
+        host_origin_protection=False,
+        json_response=server is None,
+        stateless_http=settings.stateless,
     )
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         configure_logging(settings.log_level)
+        context.encoder.load()
         logger.info("started: %s", Capabilities.of(context).as_dict())
         yield
         logger.info("stopped")
+
+    @asynccontextmanager
+    async def drain(_app: Starlette) -> AsyncIterator[None]:
+        context.draining.clear()
+        yield
+        context.draining.set()
 
     composite = Starlette(
         routes=[
@@ -64,6 +82,7 @@ def create_app(settings: Settings, server: FastMCP | None = None) -> Starlette:
             Mount("/", mcp_app),
         ],
         middleware=[
+            Middleware(AccessLog),
             Middleware(HttpMetrics, metrics=metrics),
             Middleware(ResponseHeaders),
             Middleware(
@@ -75,7 +94,7 @@ def create_app(settings: Settings, server: FastMCP | None = None) -> Starlette:
             Middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES),
             Middleware(McpEndpoint),
         ],
-        lifespan=combine_lifespans(lifespan, mcp_app.lifespan),
+        lifespan=combine_lifespans(lifespan, mcp_app.lifespan, drain),
     )
     for app in (composite, api, mcp_app):
         app.router.redirect_slashes = False

@@ -1,47 +1,132 @@
 """The ``codeintel`` command."""
 
 import argparse
+import asyncio
+import json
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from codeintel import __version__
+from codeintel.context import ApplicationContext, create_context
+from codeintel.doctor import diagnose, verdict
 from codeintel.errors import CodeintelError
-from codeintel.indexer import build_index
-from codeintel.settings import load_settings
+from codeintel.indexer import BuildSummary, build_index
+from codeintel.progress import show_progress
+from codeintel.settings import Settings, load_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return 0, or 1 after a one-line message on stderr."""
+    """Run the command; return its exit code, 1 after a one-line message on stderr."""
     options = _parser().parse_args(arguments)
     try:
-        _index(options)
+        code: int = options.run(options)
     except (CodeintelError, OSError) as error:
         print(f"codeintel: {error}", file=sys.stderr)
         return 1
+    return code
+
+
+def _index(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    model = options.model or settings.model_dir
+    if options.model and not options.semantic:
+        raise CodeintelError("--model does nothing alone; add --semantic")
+    if options.semantic and model is None:
+        raise CodeintelError("--semantic needs a model; give --model DIR or CODEINTEL_MODEL_DIR")
+
+    def build() -> BuildSummary:
+        started = time.monotonic()
+        summary = build_index(
+            options.path,
+            options.name,
+            settings.index_dir,
+            show_progress(sys.stderr),
+            scip=options.scip,
+            model=model if options.semantic else None,
+        )
+        print(_report(options.name, summary, time.monotonic() - started), flush=True)
+        return summary
+
+    if options.watch:
+        from codeintel.watching import watch_index  # noqa: PLC0415 (see _serve)
+
+        for _ in watch_index(build, options.path, settings.index_dir):
+            pass
+    else:
+        build()
     return 0
 
 
-def _index(options: argparse.Namespace) -> None:
-    started = time.monotonic()
-    index_dir: Path = options.index_dir or load_settings().index_dir
-    summary = build_index(options.path, options.name, index_dir)
+def _report(name: str, summary: BuildSummary, seconds: float) -> str:
     skipped = ", ".join(f"{count} {reason}" for reason, count in sorted(summary.skipped.items()))
-    print(
-        f"indexed {options.name}: {summary.files} files, {summary.size / 1e6:.1f} MB"
-        f" in {time.monotonic() - started:.1f} s; skipped: {skipped or 'none'}"
+    stale = f"; {summary.stale} stale occurrences" if summary.stale else ""
+    return (
+        f"indexed {name}: {summary.files} files, {summary.size / 1e6:.1f} MB in {seconds:.1f} s,"
+        f" {summary.changed} changed; skipped: {skipped or 'none'}{stale}"
     )
+
+
+def _serve(options: argparse.Namespace) -> int:
+    # The other commands start in a fifth of the time without these.
+    from codeintel.app import create_app  # noqa: PLC0415
+    from codeintel.serving import serve  # noqa: PLC0415
+
+    serve(create_app(_settings(options)), options.bind)
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    context = _context(options)
+    checks = list(diagnose(context, options.tree))
+    print(*checks, sep="\n")
+    return verdict(context, checks)
+
+
+def _query(options: argparse.Namespace) -> int:
+    from codeintel.trial import call_tool  # noqa: PLC0415 (see _serve)
+
+    arguments = {}
+    for pair in options.arguments:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise CodeintelError(f"{pair[:80]!r} is no argument; write NAME=VALUE")
+        arguments[name] = value
+    answer = asyncio.run(call_tool(_context(options), options.tool, arguments))
+    print(json.dumps(answer, indent=2, ensure_ascii=False))
+    return 0
+
+
+def _context(options: argparse.Namespace) -> ApplicationContext:
+    return create_context(_settings(options))
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    settings = load_settings()
+    if options.index_dir is None:
+        return settings
+    return settings.model_copy(update={"index_dir": options.index_dir})
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="codeintel", description="Build the indexes that the codeintel MCP server serves."
+        prog="codeintel", description="Index source code, and serve the indexes over MCP."
     )
     parser.add_argument("--version", action="version", version=f"codeintel {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    everywhere = argparse.ArgumentParser(add_help=False)
+    everywhere.add_argument(
+        "--index-dir",
+        type=Path,
+        metavar="DIR",
+        help="where indexes live (default: CODEINTEL_INDEX_DIR, else $STATE_DIRECTORY/indexes,"
+        " else ./indexes)",
+    )
+
     index = commands.add_parser(
         "index",
+        parents=[everywhere],
         help="build or replace the index of one source tree",
         description="Index the text files under PATH and replace the index called NAME in one"
         " step; a running server notices by itself. In a git work tree the files are those"
@@ -51,10 +136,58 @@ def _parser() -> argparse.ArgumentParser:
     index.add_argument("path", metavar="PATH", type=Path, help="root of the source tree")
     index.add_argument("--name", required=True, help="name of the repository in the tools")
     index.add_argument(
-        "--index-dir",
+        "--scip", type=Path, metavar="FILE", help="take references from this index.scip"
+    )
+    index.add_argument("--semantic", action="store_true", help="add vectors, for search by meaning")
+    index.add_argument(
+        "--model",
         type=Path,
         metavar="DIR",
-        help="where indexes live (default: CODEINTEL_INDEX_DIR, else $STATE_DIRECTORY/indexes,"
-        " else ./indexes)",
+        help="folder of the model for --semantic (default: CODEINTEL_MODEL_DIR)",
     )
+    index.add_argument(
+        "--watch", action="store_true", help="go on, and index again whenever files change"
+    )
+    index.set_defaults(run=_index)
+
+    serve = commands.add_parser(
+        "serve",
+        parents=[everywhere],
+        help="serve the indexes",
+        description="Serve MCP at /mcp with Hypercorn, else Uvicorn, whichever is installed.",
+    )
+    serve.add_argument(
+        "--bind",
+        default="127.0.0.1:8000",
+        metavar="ADDRESS",
+        help="HOST:PORT or unix:PATH (default: %(default)s)",
+    )
+    serve.set_defaults(run=_serve)
+
+    doctor = commands.add_parser(
+        "doctor",
+        parents=[everywhere],
+        help="say what works, what does not and why",
+        description="Print a line for each thing looked at. Exit with 0 when all is well, 1 when"
+        " something is broken, 3 when nothing is indexed yet.",
+    )
+    doctor.add_argument(
+        "--tree",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="PATH",
+        help="a source tree that this user is to index; may be repeated",
+    )
+    doctor.set_defaults(run=_doctor)
+
+    query = commands.add_parser(
+        "query",
+        parents=[everywhere],
+        help="call a tool as an agent would",
+        description="Call TOOL, such as: codeintel query grep pattern=TODO path='*.py'",
+    )
+    query.add_argument("tool", metavar="TOOL")
+    query.add_argument("arguments", nargs="*", metavar="NAME=VALUE")
+    query.set_defaults(run=_query)
     return parser

@@ -1,11 +1,11 @@
 """Search the texts of an index line by line with RE2, whose time is linear in the text."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from codeintel.errors import CodeintelError
-from codeintel.regex import InvalidPatternError, Pattern, compile_regex
+from codeintel.regex import InvalidPatternError, Pattern, compile_regex, matching_lines
 from codeintel.store import Index
 
 DEADLINE_SECONDS = 8.0
@@ -13,6 +13,15 @@ DEADLINE_SECONDS = 8.0
 
 MAX_LINE = 240
 """Characters shown of a matching line; more is an excerpt around the match."""
+
+
+@dataclass(frozen=True, slots=True)
+class GrepPattern:
+    """A pattern in both forms: compiled to search texts, and as it was, to choose them."""
+
+    compiled: Pattern
+    source: str
+    ignore_case: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,23 +33,33 @@ class Hit:
     text: str
 
 
-def compile_pattern(pattern: str, *, ignore_case: bool) -> Pattern:
+def compile_pattern(pattern: str, *, ignore_case: bool) -> GrepPattern:
     """Compile `pattern` for use with `grep`; raises CodeintelError if RE2 does not accept it."""
     try:
-        return compile_regex(pattern.encode(), ignore_case=ignore_case)
+        compiled = compile_regex(pattern.encode(), ignore_case=ignore_case)
     except InvalidPatternError as error:
         raise CodeintelError(
             f"invalid pattern: {str(error)[:120]}; RE2 syntax, no look-around or back-references"
         ) from error
+    return GrepPattern(compiled, pattern, ignore_case)
 
 
 def grep(
-    index: Index, pattern: Pattern, paths: Iterable[str], after: tuple[str, int] = ("", 0)
+    index: Index,
+    pattern: GrepPattern,
+    paths: Sequence[str] | None = None,
+    after: tuple[str, int] = ("", 0),
 ) -> Iterator[Hit]:
-    """Yield the matching lines of `paths` (sorted) that follow `after`, one hit a line.
+    """Yield the matching lines of `paths` (sorted, None for all) after `after`, one hit a line.
 
     Raises CodeintelError when the deadline passes.
     """
+    candidates = index.candidates(pattern.source, pattern.ignore_case)
+    if paths is None:
+        paths = index.paths() if candidates is None else candidates
+    elif candidates is not None:
+        chosen = set(candidates)
+        paths = [path for path in paths if path in chosen]
     deadline = time.monotonic() + DEADLINE_SECONDS
     for path in paths:
         if path < after[0]:
@@ -50,25 +69,10 @@ def grep(
                 f"the search took longer than {DEADLINE_SECONDS:g} s; narrow it with path"
             )
         first = after[1] if path == after[0] else 0
-        for number, text in _matching_lines(pattern, index.content(path)):
+        text = index.content(path)
+        for number, start, end, offset in matching_lines(pattern.compiled, text):
             if number > first:
-                yield Hit(path, number, text)
-
-
-def _matching_lines(pattern: Pattern, text: bytes) -> Iterator[tuple[int, str]]:
-    number, at = 1, 0
-    # A final newline ends the last line, it does not start another one.
-    end_of_text = len(text) - text.endswith(b"\n")
-    while at <= end_of_text and text and (match := pattern.search(text, at)):
-        offset = match.start()
-        start = text.rfind(b"\n", 0, offset) + 1
-        if start > end_of_text:
-            return
-        end = text.find(b"\n", offset)
-        end = len(text) if end < 0 else end
-        number += text.count(b"\n", at, start)
-        yield number, _excerpt(text[start:end], offset - start)
-        number, at = number + 1, end + 1
+                yield Hit(path, number, _excerpt(text[start:end], offset - start))
 
 
 def _excerpt(line: bytes, offset: int) -> str:

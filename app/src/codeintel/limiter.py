@@ -1,17 +1,27 @@
 """Counting what clients do, in constant memory and time however many of them come."""
 
+import logging
 import time
 from array import array
 from math import ceil
 
 from limits import RateLimitItem
-from limits.aio.storage import MemoryStorage
+from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from limits.errors import StorageError
 
 from codeintel.errors import CodeintelError
 
 SLOTS = 1 << 18
 """Counters of one limiter. Each has 16 bytes: a limiter takes 4 MiB, and no more ever."""
+
+STORE_TIMEOUT = 0.2
+"""Seconds that a request may wait for a shared store to connect, and to answer."""
+
+RETRY_SECONDS = 5.0
+"""Pause until a store that failed is asked again."""
+
+logger = logging.getLogger(__name__)
 
 
 class RateLimitError(CodeintelError):
@@ -24,22 +34,60 @@ class RateLimitError(CodeintelError):
 
 
 class Limiter:
-    """Lets each client do something so many times in a sliding window."""
+    """Lets each client do something so many times in a sliding window.
 
-    def __init__(self, limit: RateLimitItem, noun: str) -> None:
-        """Allow `limit`; `noun` is what is counted, in the singular."""
-        self._strategy = SlidingWindowCounterRateLimiter(_CounterTable())
+    Where a shared store counts and does not answer, everything is allowed until it does.
+    """
+
+    def __init__(self, limit: RateLimitItem, noun: str, *, name: str, store: str = "") -> None:
+        """Allow `limit`; `noun` is what is counted, in the singular.
+
+        With the address of a `store`, all limiters of one `name` count together.
+        """
+        self._strategy = SlidingWindowCounterRateLimiter(
+            _shared(store, name) if store else _CounterTable()
+        )
         self._limit = limit
+        self._name = name
+        self._away_until = 0.0  # by the monotonic clock; 0 while the store answers
         window = _count(limit.multiples, limit.GRANULARITY.name)
         self._excess = f"more than {_count(limit.amount, noun)} in {window}"
 
     async def count(self, client: str) -> None:
         """Count one for `client`. Raises RateLimitError, and counts nothing, over the limit."""
-        if await self._strategy.hit(self._limit, client):
+        if self._away_until and time.monotonic() < self._away_until:
             return
-        reset = (await self._strategy.get_window_stats(self._limit, client)).reset_time
-        wait = max(1, ceil(reset - time.time()))
-        raise RateLimitError(f"{self._excess}; wait {_count(wait, 'second')}", wait)
+        try:
+            allowed = await self._strategy.hit(self._limit, client)
+            stats = None if allowed else await self._strategy.get_window_stats(self._limit, client)
+        except StorageError as error:
+            self._note_away(error)
+            return
+        if self._away_until:
+            logger.info("%s limit: the store is back", self._name)
+            self._away_until = 0.0
+        if stats is not None:
+            wait = max(1, ceil(stats.reset_time - time.time()))
+            raise RateLimitError(f"{self._excess}; wait {_count(wait, 'second')}", wait)
+
+    def _note_away(self, error: StorageError) -> None:
+        if not self._away_until:
+            logger.warning(
+                "%s limit: off until the store is back: %s", self._name, error.storage_error
+            )
+        self._away_until = time.monotonic() + RETRY_SECONDS
+
+
+def _shared(store: str, name: str) -> RedisStorage:
+    # The client library of Valkey speaks to Redis as well.
+    return RedisStorage(
+        f"async+{store}",
+        wrap_exceptions=True,
+        implementation="valkey",
+        key_prefix=f"codeintel:sliding-window:{name}",
+        socket_timeout=STORE_TIMEOUT,
+        socket_connect_timeout=STORE_TIMEOUT,
+    )
 
 
 class _CounterTable(MemoryStorage):

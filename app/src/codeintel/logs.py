@@ -3,13 +3,20 @@
 import json
 import logging
 import time
+from contextvars import ContextVar
 
 # Loggers that bring handlers of their own: FastMCP's wraps lines for a terminal.
 FOREIGN_LOGGERS = ("fastmcp", "hypercorn.error")
 
+REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""Name of the request that is being served."""
+
 
 class JsonFormatter(logging.Formatter):
-    """Format a record as JSON with ``time`` (UTC), ``level``, ``logger`` and ``message``."""
+    """Format a record as JSON with ``time`` (UTC), ``level``, ``logger`` and ``message``.
+
+    Within a request it has a ``request_id`` too, and then what ``extra={"fields": {...}}`` adds.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line; a traceback becomes the ``exception`` member."""
@@ -20,6 +27,9 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if (request_id := REQUEST_ID.get()) is not None:
+            entry["request_id"] = request_id
+        entry |= getattr(record, "fields", {})
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=False)
@@ -30,10 +40,11 @@ def configure_logging(level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)
     for name in FOREIGN_LOGGERS:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
         logger.setLevel(level)
-    # One line per MCP session and request says nothing that the proxy's access log does not.
+    # Their one line per session and request says nothing that the line of the request does not.
     logging.getLogger("mcp").setLevel(max(logging.WARNING, logging.getLevelName(level)))

@@ -1,6 +1,8 @@
 """Prometheus metrics with bounded labels."""
 
 import time
+from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
@@ -15,6 +17,14 @@ from prometheus_client import (
     generate_latest,
 )
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from codeintel.context import age_seconds
+from codeintel.store import IndexInfo
+
+MAX_REPOSITORIES = 100
+"""Most repositories whose index has an age in the metrics."""
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 ROUTES = frozenset(
     {"/", "/api/livez", "/api/readyz", "/api/capz", "/api/sse", "/api/metrics", "/mcp"}
@@ -55,8 +65,25 @@ class Metrics:
             registry=self._registry,
         )
 
-    def render(self) -> bytes:
-        """Return everything in the Prometheus text format."""
+        self.tool_seconds = Histogram(
+            "codeintel_tool_duration_seconds",
+            "Time that a tool took to answer.",
+            ["tool"],
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self.index_age = Gauge(
+            "codeintel_index_age_seconds",
+            "Time since an index was built.",
+            ["repository"],
+            registry=self._registry,
+        )
+
+    def render(self, indexes: Mapping[str, IndexInfo] | None = None) -> bytes:
+        """Return everything in the Prometheus text format, with the ages of `indexes`."""
+        self.index_age.clear()
+        for name, info in islice((indexes or {}).items(), MAX_REPOSITORIES):
+            self.index_age.labels(name).set(age_seconds(info))
         return generate_latest(self._registry)
 
 
@@ -101,7 +128,7 @@ class HttpMetrics:
 
 
 class ToolMetrics(Middleware):
-    """FastMCP middleware that counts tool calls."""
+    """FastMCP middleware that counts and times tool calls."""
 
     def __init__(self, metrics: Metrics, tools: frozenset[str]) -> None:
         """Count calls of `tools` by name and of any other name as ``other``."""
@@ -113,15 +140,17 @@ class ToolMetrics(Middleware):
         context: MiddlewareContext[CallToolRequestParams],
         call_next: CallNext[CallToolRequestParams, ToolResult],
     ) -> ToolResult:
-        """Serve and count one call."""
+        """Serve, count and time one call."""
         name = context.message.name if context.message.name in self._tools else "other"
         outcome = "error"
+        started = time.perf_counter()
         try:
             result = await call_next(context)
             outcome = "error" if result.is_error else "ok"
             return result
         finally:
             self._metrics.tool_calls.labels(name, outcome).inc()
+            self._metrics.tool_seconds.labels(name).observe(time.perf_counter() - started)
 
 
 def _is_event_stream(message: Message) -> bool:

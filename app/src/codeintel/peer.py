@@ -25,6 +25,16 @@ def is_this_machine(connection: HTTPConnection) -> bool:
     return address is not None and address.is_loopback
 
 
+def is_from_edge(scope: Scope) -> bool:
+    """Say whether a proxy, or somebody on this machine, asks over a unix socket.
+
+    Such a peer has no address; where the server has put the one in that the proxy reports, its
+    port is 0, as no proxy reports that.
+    """
+    client = scope.get("client")
+    return client is None or client[1] == 0
+
+
 def client_key(scope: Scope) -> str | None:
     """Return whom to count a request against; None for this machine, over a unix socket.
 

@@ -1,5 +1,6 @@
 """Regular expressions whose time is linear in the text, whatever the pattern (RE2)."""
 
+from collections.abc import Iterator
 from typing import Protocol
 
 import re2  # type: ignore[import-untyped]  # google-re2 ships no types; the ones used are below
@@ -51,3 +52,23 @@ def escape(text: str) -> str:
     """Return a pattern that matches exactly `text`."""
     escaped: str = re2.escape(text)
     return escaped
+
+
+def matching_lines(pattern: Pattern, text: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Yield (number, start, end, offset of the match) of each line that matches.
+
+    Numbers count from 1, the rest are offsets in `text`; the line feed is not part of a line.
+    """
+    number, at = 1, 0
+    # A final newline ends the last line, it does not start another one.
+    end_of_text = len(text) - text.endswith(b"\n")
+    while at <= end_of_text and text and (match := pattern.search(text, at)):
+        offset = match.start()
+        start = text.rfind(b"\n", 0, offset) + 1
+        if start > end_of_text:
+            return
+        end = text.find(b"\n", offset)
+        end = len(text) if end < 0 else end
+        number += text.count(b"\n", at, start)
+        yield number, start, end, offset
+        number, at = number + 1, end + 1

@@ -1,6 +1,7 @@
 """Recognise files that look like they hold secrets, by name and by content."""
 
-from fnmatch import fnmatchcase
+import re
+from fnmatch import translate
 
 from codeintel.regex import compile_regex
 
@@ -22,6 +23,7 @@ _NAMES = (
     ".htpasswd",
     ".git-credentials",
 )
+_NAME = re.compile("|".join(map(translate, _NAMES)))
 
 # A key header counts only before a line end (raw or escaped), so that code which merely
 # compares with the marker stays readable; token formats are those of their issuers.
@@ -42,7 +44,7 @@ def is_secret_name(path: str) -> bool:
     # A private key has no extension: id_deploy is one, id_generator.py is not.
     if name.startswith("id_") and "." not in name:
         return True
-    return any(fnmatchcase(name, pattern) for pattern in _NAMES)
+    return _NAME.match(name) is not None
 
 
 def has_secret_content(data: bytes) -> bool:

@@ -4,11 +4,19 @@ import json
 import os
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from limits import RateLimitItem, RateLimitItemPerMinute, parse_many
-from pydantic import Field, PlainValidator, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PlainValidator,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -18,8 +26,13 @@ from pydantic_settings import (
 )
 
 from codeintel.errors import CodeintelError
+from codeintel.links import check_template
 
 PREFIX = "CODEINTEL_"
+
+STORES = ("redis", "rediss", "redis+unix", "valkey", "valkeys", "valkey+unix")
+
+MIN_KEY_LENGTH = 32
 
 
 def default_index_dir() -> Path:
@@ -81,6 +94,12 @@ class Settings(BaseSettings):
     index_dir: Path = Field(default_factory=default_index_dir)
     """Directory with one ``<repository>.sqlite`` per repository."""
 
+    url_template: Annotated[str, AfterValidator(check_template)] = ""
+    """Where people read a place in the code; empty is the server's own page."""
+
+    model_dir: Path | None = None
+    """Folder of the model that made the vectors of the indexes; None searches by words alone."""
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe level that is logged."""
 
@@ -94,6 +113,15 @@ class Settings(BaseSettings):
     ] = Field(default_factory=dict)
     """Most calls of one client, by tool."""
 
+    rate_limit_store: SecretStr = SecretStr("")
+    """Address of the Valkey or Redis that counts for all instances; empty counts in memory."""
+
+    stateless: bool = False
+    """Keep no sessions, so that any of several instances can answer any request."""
+
+    shared_key: SecretStr = SecretStr("")
+    """What all instances seal with that clients carry from one of them to another."""
+
     @field_validator("public_url")
     @classmethod
     def _is_origin(cls, value: str) -> str:
@@ -104,6 +132,36 @@ class Settings(BaseSettings):
         if parts.path not in {"", "/"} or parts.query or parts.fragment or parts.username:
             raise ValueError("must be scheme, host and port only, without a path")
         return f"{parts.scheme}://{parts.netloc}"
+
+    @field_validator("url_template")
+    @classmethod
+    def _has_path(cls, value: str) -> str:
+        if value and "{path}" not in value:
+            raise ValueError("must have {path} in it")
+        return value
+
+    @field_validator("rate_limit_store")
+    @classmethod
+    def _is_store(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        if url and not url.startswith(tuple(f"{scheme}://" for scheme in STORES)):
+            raise ValueError("must be an address, such as valkey://localhost:6379")
+        return value
+
+    @field_validator("shared_key")
+    @classmethod
+    def _is_long(cls, value: SecretStr) -> SecretStr:
+        if 0 < len(value.get_secret_value()) < MIN_KEY_LENGTH:
+            raise ValueError(f"must have {MIN_KEY_LENGTH} characters; try openssl rand -hex 32")
+        return value
+
+    @model_validator(mode="after")
+    def _has_key(self) -> Self:
+        if self.stateless and not self.shared_key.get_secret_value():
+            raise ValueError(
+                f"needs the same {PREFIX}SHARED_KEY in all instances; try openssl rand -hex 32"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -147,5 +205,6 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        name = PREFIX + str(first["loc"][0]).upper()
+        # Without a place, it is the one check of settings together.
+        name = PREFIX + str(first["loc"][0] if first["loc"] else "stateless").upper()
         raise CodeintelError(f"{name}: {first['msg']}") from error

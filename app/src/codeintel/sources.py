@@ -1,11 +1,15 @@
 """List and read the files of a repository without following a link or running its code."""
 
 import os
+import re
 import stat
 import subprocess
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from codeintel.errors import CodeintelError
 from codeintel.sensitive import has_secret_content, is_secret_name
@@ -13,6 +17,12 @@ from codeintel.sensitive import has_secret_content, is_secret_name
 MAX_FILE_BYTES = 1 << 20
 """Larger files are data or generated code far more often than something to read."""
 
+FRESH_NS = 2_000_000_000
+"""A file that changed this recently may change again without a new time stamp."""
+
+_GENERATED_NAME = re.compile(r"\.min\.(?:js|css)$|\.(?:js|css|ts)\.map$")
+_GENERATED = re.compile(rb"^\W*(?:Code generated .* DO NOT EDIT\.?|@generated\b.*)$", re.MULTILINE)
+_GENERATED_HEAD = 1000  # bytes in which a generator says so
 _VCS_DIRECTORIES = {".git", ".hg", ".svn"}
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A repository's own configuration may name commands; these are the ones ls-files would run.
@@ -25,11 +35,33 @@ class SkipFileError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SourceTree:
-    """The files of one repository: paths relative to `root`, and the commit if there is one."""
+    """The files of one repository: paths relative to `root`, and the commit if there is one.
+
+    `remote` is the address of the origin, without the credentials that it may hold.
+    """
 
     root: Path
     paths: tuple[str, ...]
     commit: str | None
+    remote: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What changes when a file does; `mtime_ns` is 0 when it is too recent to be trusted."""
+
+    size: int = 0
+    mtime_ns: int = 0
+    inode: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A path with its content, or the reason to skip it, or None when its state is known."""
+
+    path: str
+    state: FileState
+    content: bytes | SkipFileError | None
 
 
 def open_tree(root: Path) -> SourceTree:
@@ -43,7 +75,7 @@ def open_tree(root: Path) -> SourceTree:
     if (root / "HEAD").is_file() and (root / "objects").is_dir():
         raise CodeintelError(f"{root} is a bare git repository; give a work tree of it")
     if not any((parent / ".git").exists() for parent in (root, *root.parents)):
-        return SourceTree(root, tuple(sorted(_walk(root))), None)
+        return SourceTree(root, tuple(sorted(_walk(root))), None, None)
     listing = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     # Undecodable names stay recognisable: read_file() counts them instead of losing them.
     paths = {os.fsdecode(name) for name in listing.split(b"\0") if name}
@@ -51,43 +83,112 @@ def open_tree(root: Path) -> SourceTree:
         raise CodeintelError(
             f"git lists no file under {root}; is it ignored, or owned by another user?"
         )
-    return SourceTree(root, tuple(sorted(paths)), _head(root))
+    return SourceTree(root, tuple(sorted(paths)), _head(root), _remote(root))
 
 
-def read_files(tree: SourceTree) -> Iterator[tuple[str, bytes | SkipFileError]]:
-    """Yield each path with its content, or with the reason why it is skipped."""
-    root = os.open(tree.root, _OPEN | os.O_DIRECTORY)
-    try:
+def read_files(tree: SourceTree, known: Mapping[str, FileState]) -> Iterator[SourceFile]:
+    """Yield every file of `tree`; those whose state is the `known` one are not read."""
+    with _Beneath(tree.root) as beneath:
         for path in tree.paths:
+            state = FileState()
             try:
-                yield path, read_file(root, path)
+                parent, name = beneath.locate(path)
+                state = _state(parent, name)
+                unchanged = state == known.get(path)
+                content = None if unchanged else _read(path, parent, name)
+                if time.time_ns() - state.mtime_ns < FRESH_NS:
+                    state = FileState(state.size, 0, state.inode)
+                yield SourceFile(path, state, content)
             except SkipFileError as reason:
-                yield path, reason
-    finally:
-        os.close(root)
+                yield SourceFile(path, state, reason)
 
 
-def read_file(root: int, path: str) -> bytes:
-    """Return the content of the text file `path` below the directory descriptor `root`.
+class _Beneath:
+    """Opens directories component by component, so that none on the way is a link.
 
-    Raises SkipFileError for anything but a regular, small, harmless UTF-8 text file.
+    Keeps the last one open, as paths come sorted.
     """
+
+    def __init__(self, root: Path) -> None:
+        self._root = os.open(root, _OPEN | os.O_DIRECTORY)
+        self._open: list[tuple[str, int]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        for _, descriptor in self._open:
+            os.close(descriptor)
+        os.close(self._root)
+
+    def locate(self, path: str) -> tuple[int, str]:
+        """Return the descriptor of the directory of `path` and its name there.
+
+        Raises SkipFileError when there is no way to it, or its name is not fit for an index.
+        """
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise SkipFileError("not_utf8") from None
+        if is_secret_name(path):
+            raise SkipFileError("secret")
+        *directories, name = path.split("/")
+        if not all(part not in {"", ".", ".."} for part in (*directories, name)):
+            raise SkipFileError("not_a_file")
+        same = 0
+        for (opened, _), wanted in zip(self._open, directories, strict=False):
+            if opened != wanted:
+                break
+            same += 1
+        while len(self._open) > same:
+            os.close(self._open.pop()[1])
+        for directory in directories[same:]:
+            parent = self._parent()
+            _state(parent, directory, directory=True)
+            with _skipping():
+                child = os.open(directory, _OPEN | os.O_DIRECTORY, dir_fd=parent)
+            self._open.append((directory, child))
+        return self._parent(), name
+
+    def _parent(self) -> int:
+        return self._open[-1][1] if self._open else self._root
+
+
+def _state(parent: int, name: str, *, directory: bool = False) -> FileState:
+    # Only names the reason; O_NOFOLLOW is what makes a link that appears later fail.
+    with _skipping():
+        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    if stat.S_ISLNK(found.st_mode):
+        raise SkipFileError("symlink")
+    if not (directory or stat.S_ISREG(found.st_mode)):
+        raise SkipFileError("not_a_file")
+    return FileState(found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+@contextmanager
+def _skipping() -> Iterator[None]:
     try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise SkipFileError("not_utf8") from None
-    if is_secret_name(path):
-        raise SkipFileError("secret")
-    try:
-        descriptor = _open_beneath(root, path.split("/"))
+        yield
     except FileNotFoundError:
         raise SkipFileError("missing") from None
     except OSError:
         raise SkipFileError("unreadable") from None
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise SkipFileError("not_a_file")
-        data = file.read(MAX_FILE_BYTES + 1)
+
+
+def _read(path: str, parent: int, name: str) -> bytes:
+    """Return the content of a text file.
+
+    Raises SkipFileError for anything but a regular, small, harmless UTF-8 text file.
+    """
+    if _GENERATED_NAME.search(path):
+        raise SkipFileError("generated")
+    with _skipping():
+        # A pipe without a writer would block the open for ever.
+        descriptor = os.open(name, _OPEN | os.O_NONBLOCK, dir_fd=parent)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise SkipFileError("not_a_file")
+            data = file.read(MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
         raise SkipFileError("too_large")
     if b"\0" in data:
@@ -98,31 +199,9 @@ def read_file(root: int, path: str) -> bytes:
         raise SkipFileError("not_utf8") from None
     if has_secret_content(data):
         raise SkipFileError("secret")
+    if _GENERATED.search(data, 0, _GENERATED_HEAD):
+        raise SkipFileError("generated")
     return data
-
-
-def _open_beneath(root: int, parts: list[str]) -> int:
-    """Open a file component by component, so that no directory on the way is a link either."""
-    if not all(part not in {"", ".", ".."} for part in parts):
-        raise SkipFileError("not_a_file")
-    parent = os.dup(root)
-    try:
-        for part in parts[:-1]:
-            _refuse_link(part, parent)
-            child = os.open(part, _OPEN | os.O_DIRECTORY, dir_fd=parent)
-            os.close(parent)
-            parent = child
-        _refuse_link(parts[-1], parent)
-        # A pipe without a writer would block the open for ever.
-        return os.open(parts[-1], _OPEN | os.O_NONBLOCK, dir_fd=parent)
-    finally:
-        os.close(parent)
-
-
-def _refuse_link(name: str, parent: int) -> None:
-    # Only names the reason; O_NOFOLLOW is what makes a link that appears later fail.
-    if stat.S_ISLNK(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
-        raise SkipFileError("symlink")
 
 
 def _walk(root: Path) -> Iterable[str]:
@@ -162,3 +241,11 @@ def _head(root: Path) -> str | None:
         return _git(root, "rev-parse", "--verify", "--quiet", "HEAD").decode().strip()
     except CodeintelError:  # no commit yet
         return None
+
+
+def _remote(root: Path) -> str | None:
+    try:
+        url = _git(root, "config", "--get", "remote.origin.url").decode().strip()
+    except CodeintelError:  # there is none
+        return None
+    return re.sub(r"^(\w+://)[^/]*@", r"\1", url)

@@ -5,18 +5,32 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from codeintel.errors import CodeintelError
+from zstandard import ZstdDecompressor, ZstdError
 
-APPLICATION_ID = 0x63_69_64_78  # "cidx"
-SCHEMA_VERSION = 1
+from codeintel import ranking
+from codeintel.errors import CodeintelError
+from codeintel.regex import compile_regex, escape, matching_lines
+from codeintel.schema import APPLICATION_ID, ROWS_PER_FILE, SCHEMA_VERSION
+from codeintel.trigrams import trigram_expression
+
+if TYPE_CHECKING:  # numpy is optional
+    import numpy as np
+    from numpy.typing import NDArray
+
 SUFFIX = ".sqlite"
+MAX_SYMBOLS = 500
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SYMBOL = (
+    "SELECT name, kind, path, line, end_line, container, signature"
+    " FROM symbols JOIN files ON files.id = symbols.id >> 20"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +38,8 @@ class IndexInfo:
     """What an index says about itself.
 
     `generation` is a digest of paths and contents, so that a rebuild which changed nothing
-    keeps cursors valid; `indexed_at` is ISO 8601 in UTC; `skipped` counts files by reason.
+    keeps cursors valid; `indexed_at` is ISO 8601 in UTC; `skipped` counts files by reason and
+    `languages` by language; `remote` is the address of the origin without credentials.
     """
 
     repository: str
@@ -33,6 +48,10 @@ class IndexInfo:
     indexed_at: str
     files: int
     skipped: Mapping[str, int]
+    symbols: int
+    languages: Mapping[str, int]
+    capabilities: frozenset[str]
+    remote: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +66,48 @@ class Indexes:
 
 @dataclass(frozen=True, slots=True)
 class IndexedFile:
-    """One file as it was when it was indexed."""
+    """One file as it was when it was indexed; `language` is None when it is unknown."""
 
     path: str
+    language: str | None
     lines: int
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """One definition; lines are 1-based and inclusive, `signature` is its first line, stripped.
+
+    `container` joins the names of the definitions around it by dots.
+    """
+
+    name: str
+    kind: str
+    path: str
+    line: int
+    end_line: int
+    container: str | None
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One line that names a symbol; `kind` is definition, call, import or reference."""
+
+    path: str
+    line: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """One chunk that answers a query; `symbol` is what it defines, a higher `score` is better."""
+
+    path: str
+    start_line: int
+    end_line: int
+    symbol: str | None
+    score: float
 
 
 class Index:
@@ -60,7 +116,10 @@ class Index:
     def __init__(self, database: sqlite3.Connection, repository: str) -> None:
         """Read the description out of an open `database`."""
         self._database = database
+        self._zstd = ZstdDecompressor()
         meta = dict(database.execute("SELECT key, value FROM meta"))
+        self.model: str = meta["model"]
+        """Digest of the encoder that made the vectors, empty without them."""
         self.info = IndexInfo(
             repository=repository,
             generation=meta["generation"],
@@ -68,7 +127,16 @@ class Index:
             indexed_at=meta["indexed_at"],
             files=int(meta["files"]),
             skipped=MappingProxyType(json.loads(meta["skipped"])),
+            symbols=int(meta["symbols"]),
+            languages=MappingProxyType(json.loads(meta["languages"])),
+            capabilities=frozenset(json.loads(meta["capabilities"])),
+            remote=meta["remote"] or None,
         )
+
+    @property
+    def has_scip(self) -> bool:
+        """Whether `references` answers from SCIP."""
+        return "scip" in self.info.capabilities
 
     def paths(self) -> list[str]:
         """Return all paths in their order."""
@@ -76,15 +144,184 @@ class Index:
 
     def file(self, path: str) -> IndexedFile | None:
         """Return the file at exactly `path`."""
-        query = "SELECT path, lines, text FROM files WHERE path = ?"
-        row = self._database.execute(query, (path,)).fetchone()
-        return IndexedFile(*row) if row else None
+        query = "SELECT path, language, lines, text FROM files JOIN texts ON file = id"
+        row = self._database.execute(f"{query} WHERE path = ?", (path,)).fetchone()
+        if row is None:
+            return None
+        path, language, lines, packed = row
+        return IndexedFile(path, language, lines, self._zstd.decompress(packed).decode())
 
     def content(self, path: str) -> bytes:
         """Return the bytes of `path`, which must be one of `paths`."""
-        query = "SELECT CAST(text AS BLOB) FROM files WHERE path = ?"
-        content: bytes = self._database.execute(query, (path,)).fetchone()[0]
-        return content
+        query = "SELECT text FROM files JOIN texts ON file = id WHERE path = ?"
+        return self._zstd.decompress(self._database.execute(query, (path,)).fetchone()[0])
+
+    def language(self, path: str) -> str | None:
+        """Return the language of `path`; None also when there is no such file."""
+        query = "SELECT language FROM files WHERE path = ?"
+        row = self._database.execute(query, (path,)).fetchone()
+        return row[0] if row else None
+
+    def candidates(self, pattern: str, ignore_case: bool) -> list[str] | None:
+        """Return the paths, in their order, in which the RE2 `pattern` can match.
+
+        None when the pattern requires no three characters in a row: then any path can.
+        """
+        expression = trigram_expression(pattern, ignore_case=ignore_case)
+        if expression is None:
+            return None
+        matching = "SELECT rowid FROM trigrams WHERE trigrams MATCH ?"
+        query = "SELECT path FROM files WHERE id IN"
+        rows = self._database.execute(f"{query} ({matching}) ORDER BY path", (expression,))
+        return [row[0] for row in rows]
+
+    def outline(self, path: str) -> list[Symbol]:
+        """Return the definitions in `path` in the order of their lines."""
+        rows = self._database.execute(
+            f"{_SYMBOL} WHERE symbols.id BETWEEN ? AND ? ORDER BY line, symbols.id",
+            self._rows_of(path),
+        )
+        return [Symbol(*row) for row in rows]
+
+    def symbols(self, name: str, *, exact: bool) -> list[Symbol]:
+        """Return at most `MAX_SYMBOLS` definitions, best first.
+
+        `exact` finds the very name, in the same case first; otherwise names that contain `name`
+        or all its camel and snake parts.
+        """
+        if exact:
+            names = [name]
+        else:
+            parts = ranking.parts(name) or [name.lower()]
+            contains = " AND ".join("instr(lower(name), ?)" for _ in parts)
+            query = "SELECT DISTINCT name FROM symbols WHERE"
+            found = self._database.execute(f"{query} {contains}", parts)
+            names = sorted((row[0] for row in found), key=lambda n: ranking.name_key(n, name))
+        symbols: list[Symbol] = []
+        for wanted in names:
+            rows = self._database.execute(
+                f"{_SYMBOL} WHERE name = ? COLLATE NOCASE"
+                + ("" if exact else " AND name = ?")
+                + f" LIMIT {10 * MAX_SYMBOLS}",
+                (wanted,) if exact else (wanted, wanted),
+            )
+            symbols += sorted(
+                (Symbol(*row) for row in rows),
+                key=lambda s: (s.name != wanted, ranking.is_demoted(s.path), s.path, s.line),
+            )
+            if len(symbols) >= MAX_SYMBOLS:
+                break
+        return symbols[:MAX_SYMBOLS]
+
+    def references(self, name: str) -> list[Reference]:
+        """Return the lines that use or define `name`, in the order of path and line.
+
+        By SCIP if it knows the name; else every line that holds it as a whole word, and of what
+        kind each is by the grammar of its language.
+        """
+        query = (
+            "SELECT path, line, min(role) FROM occurrences JOIN files ON id = file"  # definition
+            " WHERE name = ? GROUP BY path, line ORDER BY path, line"
+        )
+        if exact := self._database.execute(query, (name,)).fetchall():
+            return [Reference(*row) for row in exact]
+        kinds: dict[tuple[str, int], str] = {}
+        query = (
+            "SELECT path, kind, refs.lines FROM refs JOIN files ON files.id = refs.id >> 20"
+            " WHERE name = ? ORDER BY kind DESC"
+        )
+        for path, kind, lines in self._database.execute(query, (name,)):
+            kinds |= {(path, int(line)): kind for line in lines.split()}
+        rows = self._database.execute(f"{_SYMBOL} WHERE name = ? COLLATE NOCASE", (name,))
+        kinds |= {(row[2], row[3]): "definition" for row in rows if row[0] == name}
+        pattern = rf"\b{escape(name)}\b" if re.fullmatch(r"\w+", name, re.ASCII) else escape(name)
+        compiled = compile_regex(pattern.encode())
+        paths = self.candidates(pattern, ignore_case=False)
+        return [
+            Reference(path, line, kinds.get((path, line), "reference"))
+            for path in (self.paths() if paths is None else paths)
+            for line, *_ in matching_lines(compiled, self.content(path))
+        ]
+
+    def ranked(self, query: str, *, limit: int) -> list[Ranked]:
+        """Return the chunks that answer `query`, words or identifiers, best first."""
+        words = ranking.words(query)
+        if not words:
+            return []
+        found = self._database.execute(
+            "SELECT path, line, end_line, symbol, score FROM"
+            " (SELECT rowid AS found, -bm25(ranks, ?, ?, ?) AS score FROM ranks"
+            " WHERE ranks MATCH ? ORDER BY score DESC LIMIT ?)"
+            " JOIN chunks ON chunks.id = found JOIN files ON files.id = found >> 20",
+            (*ranking.WEIGHTS, ranking.match_expression(words), ranking.POOL),
+        )
+        scored = [
+            Ranked(path, line, end_line, symbol, score * ranking.factor(path, symbol, words))
+            for path, line, end_line, symbol, score in found
+        ]
+        return _by_file(scored)[:limit]
+
+    def nearest(self, vector: "NDArray[np.float32]", *, limit: int) -> list[Ranked]:
+        """Return the chunks whose vectors are nearest to the unit `vector`, best first.
+
+        `vector` must be of the model whose digest `model` is.
+        """
+        from codeintel.vectors import nearest, unpack  # noqa: PLC0415 (imports numpy)
+
+        packed = self._database.execute("SELECT file, packed FROM vectors").fetchall()
+        [dimension] = vector.shape
+        ids = [
+            file * ROWS_PER_FILE + row
+            for file, vectors in packed
+            for row in range(len(vectors) // dimension)
+        ]
+        if not ids:
+            return []
+        rows = nearest(unpack(b"".join(v for _, v in packed), dimension), vector, limit)
+        query = (
+            "SELECT path, line, end_line, symbol FROM chunks JOIN files"
+            " ON files.id = chunks.id >> 20 WHERE chunks.id = ?"
+        )
+        found = []
+        for row, similarity in rows:
+            chunk = self._database.execute(query, (ids[row],)).fetchone()
+            path, line, end_line, symbol = chunk
+            found.append(Ranked(path, line, end_line, symbol, similarity))
+        return found
+
+    def chunk(self, path: str, line: int) -> tuple[int, int]:
+        """Return the first and the last line of the chunk that holds `line` of `path`.
+
+        Just that line if it is in no chunk.
+        """
+        row = self._database.execute(
+            "SELECT line, end_line FROM chunks WHERE id BETWEEN ? AND ? AND ? BETWEEN line AND"
+            " end_line ORDER BY end_line - line LIMIT 1",
+            (*self._rows_of(path), line),
+        ).fetchone()
+        return row or (line, line)
+
+    def _rows_of(self, path: str) -> tuple[int, int]:
+        """Return the first and the last possible id of a symbol or chunk of `path`."""
+        query = "SELECT id FROM files WHERE path = ?"
+        (file,) = self._database.execute(query, (path,)).fetchone() or (-1,)
+        return file * ROWS_PER_FILE, (file + 1) * ROWS_PER_FILE - 1
+
+
+def _by_file(scored: list[Ranked]) -> list[Ranked]:
+    """Order chunks so that a file with several good ones comes first, and other files between.
+
+    A file weighs the sum of its chunks, each counted half as much as the one before it.
+    """
+    files: dict[str, list[Ranked]] = {}
+    for one in sorted(scored, key=lambda r: (-r.score, r.path, r.start_line)):
+        files.setdefault(one.path, []).append(one)
+    ordered = []
+    for chunks in files.values():
+        shares = [chunk.score / 2**at for at, chunk in enumerate(chunks)]
+        whole = sum(shares) / shares[0]
+        ordered += [replace(c, score=s * whole) for c, s in zip(chunks, shares, strict=True)]
+    return sorted(ordered, key=lambda r: (-r.score, r.path, r.start_line))
 
 
 class IndexDirectory:
@@ -186,7 +423,7 @@ def open_index(file: Path) -> Iterator[Index]:
             except (KeyError, ValueError) as error:
                 raise CodeintelError(damaged) from error
             yield index
-    except sqlite3.Error as error:
+    except (sqlite3.Error, ZstdError) as error:
         raise CodeintelError(damaged) from error
 
 

@@ -1,20 +1,20 @@
 """Limits on how often a client may call a tool."""
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from difflib import get_close_matches
 
 from fastmcp.exceptions import ToolError
 from fastmcp.server.dependencies import get_http_request
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from fastmcp.tools import ToolResult
-from limits import RateLimitItem
 from mcp_types import CallToolRequestParams
 
 from codeintel.errors import CodeintelError
 from codeintel.limiter import Limiter, RateLimitError
 from codeintel.metrics import Metrics
 from codeintel.peer import client_key
+from codeintel.settings import Settings
 
 
 class ToolLimits(Middleware):
@@ -24,17 +24,20 @@ class ToolLimits(Middleware):
     take for a broken connection.
     """
 
-    def __init__(
-        self, limits: Mapping[str, RateLimitItem], tools: Collection[str], metrics: Metrics
-    ) -> None:
-        """Apply `limits` by name of tool. Raises CodeintelError for one not in `tools`."""
+    def __init__(self, settings: Settings, tools: Collection[str], metrics: Metrics) -> None:
+        """Apply the limits by name of tool. Raises CodeintelError for one not in `tools`."""
+        limits = settings.tool_rate_limits
         for name in limits:
             if name not in tools:
                 [nearest] = get_close_matches(name, tools, n=1, cutoff=0)
                 raise CodeintelError(
                     f"CODEINTEL_TOOL_RATE_LIMITS: unknown tool {name!r}; did you mean {nearest}?"
                 )
-        self._limiters = {name: Limiter(limit, "call") for name, limit in limits.items()}
+        store = settings.rate_limit_store.get_secret_value()
+        self._limiters = {
+            name: Limiter(limit, "call", name=f"tool {name}", store=store)
+            for name, limit in limits.items()
+        }
         self._metrics = metrics
 
     async def on_call_tool(

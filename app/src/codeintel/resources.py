@@ -1,0 +1,28 @@
+"""The indexed files as MCP resources, ``codeintel://REPOSITORY/PATH``."""
+
+import logging
+
+from fastmcp.exceptions import ResourceError
+from fastmcp.resources import ResourceTemplate
+
+from codeintel.context import ApplicationContext
+from codeintel.errors import CodeintelError
+from codeintel.reading import open_file
+
+URI_TEMPLATE = "codeintel://{repository}/{path*}"
+
+
+def file_template(context: ApplicationContext) -> ResourceTemplate:
+    """Return the template whose resources are the whole files of every index."""
+
+    def file(repository: str, path: str) -> str:
+        """Text of an indexed file; read shows parts of long ones."""
+        try:
+            with context.indexes.open(repository) as index:
+                return open_file(index, path).text
+        except CodeintelError as error:
+            raise ResourceError(str(error), log_level=logging.DEBUG) from error
+
+    return ResourceTemplate.from_function(
+        file, URI_TEMPLATE, title="Indexed file", mime_type="text/plain"
+    )
