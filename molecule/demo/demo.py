@@ -1,4 +1,4 @@
-"""Run the demo: hosts up, site.yml, an index, verify.yml; then one table of what a client saw."""
+"""Run the demo: hosts up, a repository, site.yml, verify.yml; then a table of what a client saw."""
 
 from __future__ import annotations
 
@@ -185,10 +185,10 @@ def main() -> int:
             "molecule/shared/create.yml",
             "molecule/shared/prepare.yml",
         )
+        and demo.play("Copying this checkout to the host", "molecule/demo/checkout.yml")
         and demo.play(
             "Running site.yml against the bare host", "playbooks/site.yml", "-e", topology
         )
-        and demo.play("Indexing this checkout", "molecule/demo/index.yml")
         and demo.play(
             "Asking the endpoint from the client", "playbooks/verify.yml", "-e", topology, "-e", ask
         )

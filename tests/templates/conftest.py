@@ -18,15 +18,18 @@ INPUTS = {
     "mcp_edge_acme_email": "admin@example.com",
     "ansible_managed": "Ansible managed",
 }
-# What the tasks find out on a host.
+# What the tasks find out on a host, and what they loop over.
 FOUND = {
     "__fail2ban_mcp_connection": {"stdout": "192.0.2.9 50000 192.0.2.10 22"},
     "__fail2ban_mcp_sshd": {"rc": 1},
     "__hypercorn_service_packed": {"sha256": "0123456789abcdef"},
     "__hypercorn_service_survey": {"stdout_lines": ["systemd 257", "ipv6"]},
+    "__mcp_app_python_version": {"stdout": "3.13.5"},
+    "__mcp_app_source_id": "0123456789abcdef",
     "__nginx_quic_bpf": {"rc": 0},
     "__nginx_quic_connection": {"stdout": "192.0.2.1 50000 192.0.2.2 22"},
     "__nginx_quic_survey": {"stdout_lines": ["ipv6", "ssh 22"]},
+    "item": {"name": "mine", "url": "https://example.com/mine.git"},
 }
 
 Render = Callable[..., str]

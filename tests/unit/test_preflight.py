@@ -69,6 +69,8 @@ PLAY = """
         mode: "0600"
 """
 
+MINE = {"name": "mine", "url": "https://example.com/mine.git"}
+KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2\n-----END OPENSSH PRIVATE KEY-----"
 LOWER_CASE = "give lower-case letters, digits and dashes"
 HOST_NAME = "set mcp_edge_domain to the public host name in lower case"
 ABSOLUTE = "give an absolute path without spaces"
@@ -106,6 +108,12 @@ def bad_input(role: str, variable: str, value: str | None, *told: str) -> Case:
     """Give one of the collection's inputs a value; the message has the role's variable for it."""
     name = f"{role}_{variable.rpartition('_')[2]}"
     return Case(role=role, given={variable: value}, told=(f'{name} is "{value or ""}"', *told))
+
+
+def repositories(items: list[Any], *told: str) -> Case:
+    """Give repositories; each complaint has the variable's name."""
+    return Case(role="mcp_app", given={"mcp_app_repositories": items},
+                told=("Nothing was changed. mcp_app_repositories", *told))  # fmt: skip
 
 
 MALFORMED = [
@@ -159,6 +167,10 @@ MALFORMED = [
     bad("mcp_app_settings", "KEY=value", "give a dictionary"),
     bad("mcp_app_keep_releases", 0, "keep two releases at least"),
     bad("mcp_app_python", ["python3"], "give a string"),
+    bad("mcp_app_index_command", "index", "give a list of strings"),
+    bad("mcp_app_check_command", ["a\nb"], "each on one line"),
+    Case(role="mcp_app", given={"mcp_app_repositories": {"name": "hunter2"}},
+         told=("mcp_app_repositories is (hidden)", "give a list")),
     Case(role="mcp_app", given={"mcp_app_secrets": "hunter2"},
          told=("mcp_app_secrets is (hidden)", "give a dictionary")),
     bad("nginx_quic_domain", {"name": "mcp.test"}, "give a string"),
@@ -208,6 +220,43 @@ REFUSED = [
          told=("hypercorn_service_name is cron", "cron.service", "another name")),
     Case(role="mcp_app", given={"mcp_app_name": "root"},
          told=("mcp_app_name is root", "root:x:0:0", "another name")),
+    Case(role="mcp_app", given={"mcp_app_name": "notes-index"},
+         told=("mcp_app_name is notes-index", "does not end in -index")),
+    Case(role="mcp_app", given={"mcp_app_name": "n" * 27, "mcp_app_repositories": [MINE]},
+         told=(f"mcp_app_name is {'n' * 27}", "26 characters at most")),
+    Case(role="mcp_app", given={"mcp_app_name": "notes", "mcp_app_repositories": [MINE]},
+         commands={"getent": "[ $2 != notes ] || exit 2; echo $2:x:7:7::/home/me:/bin/sh"},
+         told=("mcp_app_name is notes", "an account notes-index", "/home/me", "another name")),
+    *(repositories(items, *told) for items, *told in (
+        (["name=mine url=hunter2"], "an item that is no dictionary", "give dictionaries"),
+        ([MINE | {"brnach": "x"}, MINE | {"ref": "x"}],
+         "has brnach: an item has a name, a url or a path, and may have a ref",
+         "has mine, mine: give each item a name of its own"),
+        ([MINE | {"name": "my.repo"}, {"url": MINE["url"]}, {"name": "x", "path": "/", "url": "x"},
+          {"name": "y"}],
+         "has my.repo, an item without a name: give each item a name of letters, digits, _ and -",
+         "has y, x: give either a url, of a git repository, or a path, of a folder"),
+        ([MINE | {"url": url, "name": f"n{i}"} for i, url in enumerate((
+            "https://me:hunter2@example.com/x.git", "https://hunter2@example.com/x",
+            "ext::sh -c id", "https://example.com/a b", "../mine", 'https://example.com/"',
+            "--upload-pack=x:y"))],
+         "has n0, n1, n2, n3, n4, n5, n6: give a url such as", "without a password"),
+        ([MINE | {"url": "git@example.com:us/x"}, MINE | {"name": "x", "key": KEY},
+          {"name": "y", "url": "ssh://git@example.com/y", "key": "/root/.ssh/hunter2"}],
+         "has mine, x: an ssh url and a key go together",
+         "has y: give as key the text of a private key"),
+        ([{"name": "p1", "path": "src"}, {"name": "p2", "path": "/a b"},
+          {"name": "p3", "path": "/a:/b"}, {"name": "p4", "path": "/", "ref": "main"},
+          *(MINE | {"name": f"r{i}", "ref": x} for i, x in enumerate(("--x", "a:b", "", "a b")))],
+         "has p1, p2, p3: give an absolute path", "has p4: a folder is indexed as it is",
+         "has r0, r1, r2, r3: give as ref a branch, a tag or a commit"),
+        ([{"name": "mine", "path": "/no/such/folder"}, {"name": "root", "path": "/"}],
+         "no folder /no/such/folder.", "Make it first, or give another path"),
+        ([MINE | {"schedule": "sometimes"}, MINE | {"name": "x", "schedule": "daily"}],
+         "calendar specification 'sometimes'", "Give a schedule such as hourly"),
+    )),
+    Case(role="mcp_app", given={"mcp_app_repositories": [MINE], "mcp_app_index_command": []},
+         told=("mcp_app_repositories", "give mcp_app_index_command the program")),
     bad("nginx_quic_stream_timeout", -5, "from 0 on"),
     Case(role="hypercorn_service", fit=False, told=("sysvinit", "Use systemd 252 or later")),
     bad("mcp_app_location", "/no/such/folder", "no such file or folder", "Give an existing one"),
@@ -262,6 +311,11 @@ FINE = [
          {"a.test": "127.0.0.1:1", "*.b.test": "[::1]:2"}}),
     Case(role="mcp_app", given={"mcp_edge_domain": "mcp.codeintel.dev",
          "mcp_app_allow_public_without_auth": "true", "mcp_app_keep_releases": "5"}),
+    Case(role="mcp_app", given={"mcp_app_repositories": [
+         MINE, MINE | {"name": "a_b-C1", "ref": "release/1.x", "schedule": "Mon..Fri *-*-* 06:00"},
+         {"name": "k1", "url": "git@example.com:us/x.git", "key": KEY},
+         {"name": "k2", "url": "ssh://git@[2001:db8::1]:2222/x.git", "key": KEY, "ref": "v1"},
+         {"name": "f", "url": "file:///srv/x.git"}, {"name": "p", "path": "/"}]}),
     Case(role="nginx_quic", given={"nginx_quic_name": "my-app", "nginx_quic_upstream": "[::1]:80"},
          commands={"ss": """echo 'tcp LISTEN 0 511 *:80 *:* users:(("nginx",pid=7,fd=4))'"""}),
 ]  # fmt: skip
