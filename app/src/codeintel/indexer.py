@@ -16,7 +16,6 @@ from hashlib import sha256
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import TypeVar
 
 from zstandard import ZstdCompressor, ZstdDecompressor, ZstdError
 
@@ -42,9 +41,6 @@ FILES_AHEAD = 16
 """Files that are prepared before the last one is stored."""
 
 Chunk = tuple[int, int, str | None]
-
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
 
 
 @dataclass(slots=True)
@@ -161,8 +157,7 @@ def _update(database: sqlite3.Connection, job: _Job) -> BuildSummary:
     gone = set(ids)
     next_id = max((file for file, _ in ids.values()), default=0) + 1
     skipped: list[tuple[str, str, int, int, int]] = []
-    sources = enumerate(read_files(job.tree, known))
-    for done, source, text in _ahead(lambda found: (*found, _prepare(found[1], ids)), sources):
+    for done, (source, new) in enumerate(_prepared(read_files(job.tree, known), ids)):
         job.progress(done, len(paths))
         path, state, content = source.path, source.state, source.content
         if isinstance(content, SkipFileError) or (content is None and path in reasons):
@@ -172,13 +167,13 @@ def _update(database: sqlite3.Connection, job: _Job) -> BuildSummary:
             skipped.append((printable, reason, state.size, state.mtime_ns, state.inode))
             continue
         gone.discard(path)
-        if text is not None:
+        if new is not None:
             file, before = ids.get(path, (next_id, None))
             if before is None:
                 next_id += 1
             else:
                 _remove(database, file, path)
-            _add(database, file, source, text)
+            _add(database, file, source, new)
             summary.changed += 1
         elif content is not None:
             query = "UPDATE files SET mtime_ns = ?, inode = ? WHERE id = ?"
@@ -198,21 +193,6 @@ def _update(database: sqlite3.Connection, job: _Job) -> BuildSummary:
     return summary
 
 
-def _ahead(function: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
-    """Yield the results of `function` in order, computed while the caller works on earlier ones.
-
-    SQLite and much of what it is given to store need no interpreter lock: it is near twice as fast.
-    """
-    with ThreadPoolExecutor(1) as pool:
-        waiting: deque[Future[_Out]] = deque()
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > FILES_AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
 @dataclass(frozen=True, slots=True)
 class _Prepared:
     """What is to be stored of a text."""
@@ -225,19 +205,42 @@ class _Prepared:
     ranked: list[tuple[int, str, str, str]]
 
 
-def _prepare(source: SourceFile, ids: Mapping[str, tuple[int, bytes]]) -> _Prepared | None:
-    """Return what is new in a file; None if nothing is."""
-    content = source.content
-    if not isinstance(content, bytes):
-        return None
+def _prepared(
+    sources: Iterable[SourceFile], ids: Mapping[str, tuple[int, bytes]]
+) -> Iterator[tuple[SourceFile, _Prepared | None]]:
+    """Yield every file, in order, with what is new in it, found while the caller stores others.
+
+    SQLite and much of what it is given to store need no interpreter lock.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        waiting: deque[tuple[SourceFile, Future[_Prepared | None] | None]] = deque()
+
+        def next_one() -> tuple[SourceFile, _Prepared | None]:
+            source, new = waiting.popleft()
+            return source, new.result() if new else None
+
+        for source in sources:
+            content = source.content
+            job: Future[_Prepared | None] | None = None
+            if isinstance(content, bytes):
+                job = pool.submit(_prepare, source.path, content, ids)
+            waiting.append((source, job))
+            if len(waiting) > FILES_AHEAD:
+                yield next_one()
+        while waiting:
+            yield next_one()
+
+
+def _prepare(path: str, content: bytes, ids: Mapping[str, tuple[int, bytes]]) -> _Prepared | None:
+    """Return what is to be stored of a text; None if it already is."""
     checksum = sha256(content).digest()
-    if ids.get(source.path, (0, b""))[1] == checksum:
+    if ids.get(path, (0, b""))[1] == checksum:
         return None
-    language = languages.detect(source.path, content)
+    language = languages.detect(path, content)
     text = content.decode()
     found = extract(language, content)
     packed = ZstdCompressor().compress(content)
-    ranked = list(_ranked_rows(source.path, text, found.chunks))
+    ranked = list(_ranked_rows(path, text, found.chunks))
     return _Prepared(checksum, language, text, packed, found, ranked)
 
 
