@@ -156,8 +156,12 @@ class _Beneath:
 
 def _state(parent: int, name: str, *, directory: bool = False) -> FileState:
     # Only names the reason; O_NOFOLLOW is what makes a link that appears later fail.
-    with _skipping():
+    try:  # not _skipping(), as this is most of the time that an unchanged tree takes
         found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        raise SkipFileError("missing") from None
+    except OSError:
+        raise SkipFileError("unreadable") from None
     if stat.S_ISLNK(found.st_mode):
         raise SkipFileError("symlink")
     if not (directory or stat.S_ISREG(found.st_mode)):
@@ -205,10 +209,12 @@ def _read(path: str, parent: int, name: str) -> bytes:
 
 
 def _walk(root: Path) -> Iterable[str]:
+    top = len(str(root).rstrip("/")) + 1
     for directory, names, files in os.walk(root):
         names[:] = [name for name in names if name not in _VCS_DIRECTORIES]
+        below = f"{directory.rstrip('/')}/"[top:]
         for name in files:
-            yield os.path.relpath(os.path.join(directory, name), root)  # noqa: PTH118 (speed)
+            yield below + name
 
 
 def _git(root: Path, *arguments: str) -> bytes:
