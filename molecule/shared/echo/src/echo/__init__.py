@@ -24,6 +24,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 BLOCK = 65536  # bytes of a piece of a download
 HEARTBEAT = 15  # seconds that an event stream may be silent
+RESOLUTION = 0.002  # seconds by which uvloop may wake up too early
 alive: collections.Counter[str] = collections.Counter()  # handlers that run now, by path
 
 
@@ -162,7 +163,7 @@ async def tick(receive: Receive, send: Send, form: str, interval: float) -> None
     try:
         while not gone.done():
             text = ": heartbeat\n\n"
-            if loop.time() >= due:
+            if loop.time() >= due - RESOLUTION:
                 text = form % number
                 number += 1
                 due += interval
