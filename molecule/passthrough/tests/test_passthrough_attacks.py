@@ -185,7 +185,7 @@ def test_a_flood_of_junk(
 
 def dropped(target: Host) -> int:
     """Return how many datagrams the limits have dropped."""
-    rules = target.run("nft list chain inet mcp_edge_limits begins").stdout
+    rules = target.run("nft list chain inet mcp_edge_limits udp_begins").stdout
     return sum(int(packets) for packets in re.findall(r"counter packets (\d+)", rules))
 
 
