@@ -153,11 +153,11 @@ class Companion:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            bufsize=0,  # a buffer would take in what follows the first line, and keep it
         )
         assert self._process.stdout is not None
         if not self._process.stdout.readline():
-            raise AssertionError(self._process.communicate()[1])
+            raise AssertionError(self._process.communicate()[1].decode())
 
     def wait(self, seconds: float) -> None:
         """Wait until it ends by itself, but not for longer than that."""
@@ -167,7 +167,7 @@ class Companion:
     def result(self, seconds: float = 30) -> Any:  # noqa: ANN401 - its own JSON
         """Stop it, if it has not ended by itself, and return what it says."""
         output, errors = self._process.communicate(timeout=seconds)
-        assert self._process.returncode == 0, errors
+        assert self._process.returncode == 0, errors.decode()
         return json.loads(output)
 
 
