@@ -8,9 +8,9 @@ import httpx2
 import pytest
 from codeintel.app import create_app
 from codeintel.context import ApplicationContext
+from codeintel.directory import IndexDirectory
 from codeintel.indexer import BuildSummary, build_index
 from codeintel.settings import Settings
-from codeintel.store import IndexDirectory
 from fastmcp import FastMCP
 from starlette.applications import Starlette
 

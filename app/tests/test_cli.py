@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from codeintel.cli import main
-from codeintel.store import IndexDirectory
+from codeintel.directory import IndexDirectory
 
 WriteTree = Callable[..., Path]
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from codeintel.budget import MAX_ANSWER, size
 from codeintel.context import ApplicationContext
+from codeintel.directory import IndexDirectory
 from codeintel.errors import CodeintelError
 from codeintel.indexer import build_index
 from codeintel.reading import split_lines
 from codeintel.settings import Settings
-from codeintel.store import IndexDirectory
 from codeintel.tools import Tools
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -7,12 +7,12 @@ import httpx2
 import pytest
 from codeintel.app import create_app
 from codeintel.context import ApplicationContext
+from codeintel.directory import IndexDirectory
 from codeintel.errors import CodeintelError
 from codeintel.metrics import Metrics
 from codeintel.peer import client_key
 from codeintel.server import build_server
 from codeintel.settings import Settings
-from codeintel.store import IndexDirectory
 from fastmcp import FastMCP
 from fastmcp.server.auth.providers.jwt import StaticTokenVerifier
 from starlette.applications import Starlette

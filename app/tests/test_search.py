@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 from codeintel.context import ApplicationContext
+from codeintel.directory import IndexDirectory
 from codeintel.errors import CodeintelError
 from codeintel.search import Results, by_meaning, by_words, fetch, search
 from codeintel.settings import Settings
-from codeintel.store import IndexDirectory
 
 Build = Callable[..., object]
 

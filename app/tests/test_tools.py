@@ -397,5 +397,5 @@ async def test_unexpected_errors_are_masked(
     def fail(_self: object, _repository: str | None) -> None:
         raise RuntimeError("/private/path")
 
-    monkeypatch.setattr("codeintel.store.IndexDirectory.open", fail)
+    monkeypatch.setattr("codeintel.directory.IndexDirectory.open", fail)
     assert await refusal(client, "files") == "Error calling tool 'files'"

@@ -1,16 +1,24 @@
-"""The product's server as it would be without what makes its calls fast: for comparison."""
+"""The product's tools as FastMCP and uvicorn serve them when nobody looks at the speed.
 
-from codeintel import __version__
+The same indexes, functions and middlewares, but: each tool in a thread and with the schema of its
+answer, streams that can be resumed, answers in event streams, all tools listed before each call of
+the stateless era, and uvicorn's access log beside the application's.
+"""
+
+from functools import partial
+
 from codeintel.app import create_app
-from codeintel.context import ApplicationContext
-from codeintel.metrics import Metrics
-from codeintel.server import build_server
+from codeintel.context import create_context
+from codeintel.server import INSTRUCTIONS, READ_ONLY
 from codeintel.settings import load_settings
-from codeintel.store import IndexDirectory
+from codeintel.tools import Tools
+from fastmcp import FastMCP
+from fastmcp.server.event_store import EventStore
+from fastmcp.tools import Tool
 
 settings = load_settings()
-server = build_server(
-    ApplicationContext(__version__, settings, IndexDirectory(settings.index_dir)), Metrics()
-)
-server._mcp_server.get_tool_input_schema = None
-app = create_app(settings, server)  # a server of somebody else's answers in event streams
+server = FastMCP("codeintel", instructions=INSTRUCTIONS)
+for function, title, _ in Tools(create_context(settings)).table():
+    server.add_tool(Tool.from_function(function, title=title, annotations=READ_ONLY))
+server.http_app = partial(server.http_app, event_store=EventStore())  # type: ignore[method-assign]
+app = create_app(settings, server)

@@ -27,9 +27,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from codeintel.directory import IndexDirectory
 from codeintel.grep import compile_pattern, grep
 from codeintel.indexer import build_index
-from codeintel.store import Index, IndexDirectory
+from codeintel.store import Index
 from fastmcp import Client
 from fastmcp.client.transports import StdioTransport
 

@@ -8,9 +8,10 @@ from hashlib import sha256
 from threading import Event
 
 from codeintel import __version__
+from codeintel.directory import IndexDirectory
 from codeintel.meaning import QueryEncoder
 from codeintel.settings import Settings
-from codeintel.store import IndexDirectory, IndexInfo
+from codeintel.store import IndexInfo
 
 _BUILD = "codeintel index PATH --name NAME"
 

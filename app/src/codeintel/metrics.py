@@ -5,9 +5,6 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
-from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
-from fastmcp.tools import ToolResult
-from mcp_types import CallToolRequestParams
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -125,32 +122,6 @@ class HttpMetrics:
             metrics.requests.labels(route, method, str(status)).inc()
             if streaming:
                 metrics.open_streams.labels(route).dec()
-
-
-class ToolMetrics(Middleware):
-    """FastMCP middleware that counts and times tool calls."""
-
-    def __init__(self, metrics: Metrics, tools: frozenset[str]) -> None:
-        """Count calls of `tools` by name and of any other name as ``other``."""
-        self._metrics = metrics
-        self._tools = tools
-
-    async def on_call_tool(
-        self,
-        context: MiddlewareContext[CallToolRequestParams],
-        call_next: CallNext[CallToolRequestParams, ToolResult],
-    ) -> ToolResult:
-        """Serve, count and time one call."""
-        name = context.message.name if context.message.name in self._tools else "other"
-        outcome = "error"
-        started = time.perf_counter()
-        try:
-            result = await call_next(context)
-            outcome = "error" if result.is_error else "ok"
-            return result
-        finally:
-            self._metrics.tool_calls.labels(name, outcome).inc()
-            self._metrics.tool_seconds.labels(name).observe(time.perf_counter() - started)
 
 
 def _is_event_stream(message: Message) -> bool:

@@ -5,25 +5,21 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
+import fastmcp
 from fastmcp import FastMCP
-from fastmcp.exceptions import ToolError, ValidationError
-from fastmcp.prompts import Prompt, PromptResult
-from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
+from fastmcp.exceptions import ToolError
+from fastmcp.prompts import Prompt
 from fastmcp.server.transforms import GetToolNext, Transform
-from fastmcp.tools import Tool, ToolResult
+from fastmcp.tools import Tool
 from fastmcp.utilities.versions import VersionSpec
-from mcp.shared.exceptions import MCPError
 from mcp_types import (
-    INVALID_PARAMS,
-    CallToolRequestParams,
-    GetPromptRequestParams,
     ToolAnnotations,
 )
-from pydantic import ValidationError as PydanticValidationError
 
+from codeintel.calls import Calls
 from codeintel.context import ApplicationContext, Capabilities
 from codeintel.errors import CodeintelError
-from codeintel.metrics import Metrics, ToolMetrics
+from codeintel.metrics import Metrics
 from codeintel.prompt import explore
 from codeintel.resources import file_template
 from codeintel.sealing import shared_security
@@ -38,6 +34,9 @@ the call with its cursor."""
 READ_ONLY = ToolAnnotations(
     read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False
 )
+
+QUICK = frozenset({"fetch", "outline", "read", "status"})
+"""Tools that are called where they are asked for: a thread would cost more than they do."""
 
 BOUNDS = frozenset({"minLength", "maxLength", "minimum", "maximum"})
 
@@ -72,41 +71,6 @@ class CapabilityGate(Transform):
         return need is None or capabilities.has(need)
 
 
-class PlainRefusals(Middleware):
-    """FastMCP middleware that says in one line which argument is wrong."""
-
-    async def on_call_tool(
-        self,
-        context: MiddlewareContext[CallToolRequestParams],
-        call_next: CallNext[CallToolRequestParams, ToolResult],
-    ) -> ToolResult:
-        """Serve one call."""
-        try:
-            return await call_next(context)
-        except ValidationError as error:
-            cause = error.__cause__
-            if not isinstance(cause, PydanticValidationError):
-                raise
-            first = cause.errors()[0]
-            name = ".".join(str(part)[:40] for part in first["loc"])
-            message = f"{name}: {first['msg'].lower()}; see the schema of {context.message.name}"
-            raise ToolError(message, log_level=logging.DEBUG) from error
-
-    async def on_get_prompt(
-        self,
-        context: MiddlewareContext[GetPromptRequestParams],
-        call_next: CallNext[GetPromptRequestParams, PromptResult],
-    ) -> PromptResult:
-        """Serve one prompt; FastMCP calls a missing argument an internal error."""
-        asked = context.message
-        if context.fastmcp_context is not None:
-            prompt = await context.fastmcp_context.fastmcp.get_prompt(asked.name)
-            for argument in (prompt and prompt.arguments) or ():
-                if argument.required and argument.name not in (asked.arguments or {}):
-                    raise MCPError(INVALID_PARAMS, f"{asked.name}: give it {argument.name}")
-        return await call_next(context)
-
-
 def shorten(schema: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of a tool without what an agent need not know.
 
@@ -132,12 +96,14 @@ def build_server(context: ApplicationContext, metrics: Metrics) -> FastMCP:
         mask_error_details=True,
         request_state_security=shared_security(context.settings),
     )
+    # Nothing here exports spans, and making them costs a call a twentieth.
+    fastmcp.settings.telemetry_mode = "off"
     needs: dict[str, str] = {}
     schemas: dict[str, dict[str, Any]] = {}
     for function, title, need in Tools(context).table():
         # No schema of the answer: agents read the answers, and pay for the schemas.
         tool = Tool.from_function(
-            _tell(function), title=title, annotations=READ_ONLY, output_schema=None
+            _told(function), title=title, annotations=READ_ONLY, output_schema=None
         )
         tool.parameters = shorten(tool.parameters)
         server.add_tool(tool)
@@ -147,16 +113,14 @@ def build_server(context: ApplicationContext, metrics: Metrics) -> FastMCP:
     server.add_template(file_template(context))
     server.add_prompt(Prompt.from_function(explore, title="Explore the code"))
     server.add_transform(CapabilityGate(context, needs))
-    server.add_middleware(ToolLimits(context.settings, schemas, metrics))
-    server.add_middleware(ToolMetrics(metrics, frozenset(schemas)))
-    server.add_middleware(PlainRefusals())
+    server.add_middleware(Calls(ToolLimits(context.settings, schemas), metrics, frozenset(schemas)))
     # Without this hook of the SDK every stateless tools/call lists all tools first, to
     # validate Mcp-Param headers. FastMCP offers no public way to set it.
     server._mcp_server.get_tool_input_schema = schemas.get
     return server
 
 
-def _tell(function: Callable[..., Any]) -> Callable[..., Any]:
+def _told(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let the messages of expected failures through the masking of errors."""
 
     @wraps(function)
@@ -166,4 +130,9 @@ def _tell(function: Callable[..., Any]) -> Callable[..., Any]:
         except CodeintelError as error:
             raise ToolError(str(error), log_level=logging.DEBUG) from error
 
-    return told
+    @wraps(function)
+    async def at_once(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401
+        return told(*arguments, **named)
+
+    # FastMCP calls a plain function in a thread.
+    return at_once if function.__name__ in QUICK else told

@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # numpy is optional
 SUFFIX = ".sqlite"
 MAX_SYMBOLS = 500
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SYMBOL = (
     "SELECT name, kind, path, line, end_line, container, signature"
     " FROM symbols JOIN files ON files.id = symbols.id >> 20"
@@ -52,16 +52,6 @@ class IndexInfo:
     languages: Mapping[str, int]
     capabilities: frozenset[str]
     remote: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Indexes:
-    """One look at the index directory: what opens, and why the rest does not."""
-
-    ready: Mapping[str, IndexInfo]
-    broken: Mapping[str, str]
-    reason: str | None
-    """Why `ready` is empty; None when it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +104,9 @@ class Index:
     """An open index; sees one generation even when the file is replaced meanwhile."""
 
     def __init__(self, database: sqlite3.Connection, repository: str) -> None:
-        """Read the description out of an open `database`."""
+        """Read the description out of an open `database`, which `close` closes."""
         self._database = database
+        self.close = database.close
         self._zstd = ZstdDecompressor()
         meta = dict(database.execute("SELECT key, value FROM meta"))
         self.model: str = meta["model"]
@@ -324,73 +315,12 @@ def _by_file(scored: list[Ranked]) -> list[Ranked]:
     return sorted(ordered, key=lambda r: (-r.score, r.path, r.start_line))
 
 
-class IndexDirectory:
-    """The directory with one index file per repository; files may come and go at any time."""
-
-    def __init__(self, path: Path) -> None:
-        """Remember `path`, which need not exist yet."""
-        self._path = path
-        # (device, inode, size, mtime in ns) -> what that file says: a file never changes in place.
-        self._known: dict[tuple[int, ...], IndexInfo | str] = {}
-
-    def scan(self) -> Indexes:
-        """Look at the directory again; only files that are new are opened."""
-        known: dict[tuple[int, ...], IndexInfo | str] = {}
-        ready: dict[str, IndexInfo] = {}
-        broken: dict[str, str] = {}
-        reason = "no index yet; build one with: codeintel index PATH --name NAME"
-        try:
-            files = sorted(self._path.iterdir())
-        except FileNotFoundError:
-            files = []
-        except OSError as error:
-            files = []
-            reason = f"the index directory cannot be read: {error.strerror}"
-        for file in files:
-            if file.suffix != SUFFIX or not _NAME.fullmatch(file.stem):
-                continue
-            try:
-                state = file.stat()
-            except FileNotFoundError:  # removed a moment ago
-                continue
-            key = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
-            found = known[key] = self._known.get(key) or _describe(file)
-            if isinstance(found, str):
-                broken[file.stem] = reason = found
-            else:
-                ready[file.stem] = found
-        self._known = known
-        return Indexes(MappingProxyType(ready), MappingProxyType(broken), None if ready else reason)
-
-    @contextmanager
-    def open(self, repository: str | None) -> Iterator[Index]:
-        """Open the index of `repository`, which may be None when there is just one.
-
-        Raises CodeintelError if there is no such index or it is unusable.
-        """
-        indexes = self.scan()
-        names = ", ".join(indexes.ready) or "none"
-        if repository is None:
-            if len(indexes.ready) > 1:
-                raise CodeintelError(f"several repositories; pass repository, one of: {names}")
-            if indexes.reason:
-                raise CodeintelError(indexes.reason)
-            repository = next(iter(indexes.ready))
-        elif repository in indexes.broken:
-            raise CodeintelError(indexes.broken[repository])
-        elif repository not in indexes.ready:
-            raise CodeintelError(f"unknown repository {repository[:64]!r}; one of: {names}")
-        # A connection per call costs 0.1 ms and always sees the newest file.
-        with open_index(index_path(self._path, repository)) as index:
-            yield index
-
-
 def index_path(index_dir: Path, repository: str) -> Path:
     """Return where the index of `repository` lives.
 
     Raises CodeintelError if the name cannot be a file name and a tool argument alike.
     """
-    if not _NAME.fullmatch(repository):
+    if not NAME.fullmatch(repository):
         raise CodeintelError(
             f"invalid repository name {repository!r}; use up to 64 letters, digits, '.', '_', '-'"
         )
@@ -399,37 +329,51 @@ def index_path(index_dir: Path, repository: str) -> Path:
 
 @contextmanager
 def open_index(file: Path) -> Iterator[Index]:
-    """Open one index file read-only.
+    """Open one index file read-only for one use. Raises as `connect_index` and `explained` do."""
+    with closing(connect_index(file)) as index, explained(file):
+        yield index
+
+
+def connect_index(file: Path) -> Index:
+    """Return an index of one file, read-only, which any one thread at a time may use.
 
     Raises CodeintelError if it is no index, of another schema version, or damaged.
     """
-    rebuild = f"rebuild it with: codeintel index PATH --name {file.stem}"
-    damaged = f"the index of {file.stem} is damaged; {rebuild}"
-    try:
-        # immutable: no lock and no -wal or -shm file, so a read-only directory is enough.
-        uri = f"file:{quote(str(file))}?mode=ro&immutable=1"
-        with closing(sqlite3.connect(uri, uri=True)) as database:
+    # immutable: no lock and no -wal or -shm file, so a read-only directory is enough.
+    uri = f"file:{quote(str(file))}?mode=ro&immutable=1"
+    with explained(file):
+        database = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        try:
             (application,) = database.execute("PRAGMA application_id").fetchone()
             (version,) = database.execute("PRAGMA user_version").fetchone()
             if application != APPLICATION_ID:
-                raise CodeintelError(f"{file.name} is not an index; {rebuild}")
+                raise CodeintelError(f"{file.name} is not an index; {_rebuild(file)}")
             if version != SCHEMA_VERSION:
                 raise CodeintelError(
                     f"the index of {file.stem} has schema {version}, not {SCHEMA_VERSION}; "
-                    + rebuild
+                    + _rebuild(file)
                 )
-            try:
-                index = Index(database, file.stem)
-            except (KeyError, ValueError) as error:
-                raise CodeintelError(damaged) from error
-            yield index
-    except (sqlite3.Error, ZstdError) as error:
-        raise CodeintelError(damaged) from error
+            return Index(database, file.stem)
+        except (KeyError, ValueError) as error:  # of what it says about itself
+            database.close()
+            raise CodeintelError(_damaged(file)) from error
+        except BaseException:
+            database.close()
+            raise
 
 
-def _describe(file: Path) -> IndexInfo | str:
+@contextmanager
+def explained(file: Path) -> Iterator[None]:
+    """Raise CodeintelError, which says how to rebuild `file`, for what shows that it is damaged."""
     try:
-        with open_index(file) as index:
-            return index.info
-    except CodeintelError as error:
-        return str(error)
+        yield
+    except (sqlite3.Error, ZstdError) as error:
+        raise CodeintelError(_damaged(file)) from error
+
+
+def _damaged(file: Path) -> str:
+    return f"the index of {file.stem} is damaged; {_rebuild(file)}"
+
+
+def _rebuild(file: Path) -> str:
+    return f"rebuild it with: codeintel index PATH --name {file.stem}"

@@ -1,11 +1,13 @@
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from codeintel.directory import MAX_IDLE, IndexDirectory
 from codeintel.errors import CodeintelError
-from codeintel.store import IndexDirectory, index_path
+from codeintel.store import index_path
 
 Index = Callable[..., object]
 REBUILD = "codeintel index PATH --name main"
@@ -150,3 +152,58 @@ def test_a_name_with_url_characters_opens(index: Index, tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "indexes", odd)
     with IndexDirectory(odd).open("main") as opened:
         assert opened.paths() == ["a.py"]
+
+
+def test_a_connection_serves_the_next_call_until_the_file_is_replaced(
+    index: Index, index_dir: Path
+) -> None:
+    index({"a.py": "1"}, "main")
+    directory = IndexDirectory(index_dir)
+    with directory.open("main") as first, directory.open("main") as beside:
+        assert first is not beside
+    with directory.open("main") as again:
+        assert again in {first, beside}
+        index({"a.py": "2"}, "main")
+        with directory.open("main") as new:
+            assert new.content("a.py") == b"2"
+        assert again.content("a.py") == b"1"
+    for old in (first, beside):
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            old.paths()
+    with directory.open("main") as kept:
+        assert kept is new
+
+
+def test_a_connection_that_failed_is_not_used_again(index: Index, index_dir: Path) -> None:
+    index({"a.py": "1"}, "main")
+    directory = IndexDirectory(index_dir)
+    with pytest.raises(CodeintelError, match="damaged"), directory.open("main") as failed:
+        raise sqlite3.DatabaseError
+    with directory.open("main") as opened:
+        assert opened is not failed
+
+
+def test_only_so_many_connections_are_kept(index: Index, index_dir: Path) -> None:
+    index({"a.py": "1"}, "main")
+    directory = IndexDirectory(index_dir)
+    with ExitStack() as stack:
+        opened = [stack.enter_context(directory.open("main")) for _ in range(MAX_IDLE + 2)]
+    unusable = 0
+    for one in opened:
+        try:
+            one.paths()
+        except sqlite3.ProgrammingError:
+            unusable += 1
+    assert unusable == 2
+
+
+def test_a_directory_that_rests_is_not_listed_again(
+    index: Index, index_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codeintel.directory.FRESH_NS", 0)
+    index({"a.py": "1"}, "main")
+    directory = IndexDirectory(index_dir)
+    first = directory.scan()
+    assert directory.scan() is first
+    index({"a.py": "2"}, "main")
+    assert directory.scan() is not first
