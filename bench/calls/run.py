@@ -1,13 +1,15 @@
 # ruff: noqa: S603 (fixed programs, no shell)
 """Measure tools/call through nginx and this product, beside Caddy and uvicorn with it untuned.
 
-Both serve the same index on loopback, over TLS and HTTP/2. Every client is a process of h2load
-with a session of its own, which calls again as soon as it has an answer. The rounds alternate, so
-that what else the machine does falls on both. Needs nginx, caddy and h2load (nghttp2-client).
+Both serve the same index on loopback, over TLS and HTTP/2, and over HTTP/3 where nginx and curl
+can. Every client is a process with a session of its own, h2load or for HTTP/3 curl, which calls
+again as soon as it has an answer. The rounds alternate, so that what else the machine does falls on
+both. Needs nginx, caddy, curl and h2load (nghttp2-client).
 
     python bench/calls/run.py [--seconds 4] [--rounds 2] [--clients 8]
 
-Prints a table on stderr and JSON on stdout.
+Prints a table on stderr and JSON on stdout. bench/README.md says how to run it on Debian 13 in a
+container, which has HTTP/3 in both.
 """
 
 import argparse
@@ -22,7 +24,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -49,6 +51,7 @@ CALL: dict[str, Any] = {
     "arguments": {"path": "src/codeintel/app.py", "end_line": 20},
 }
 GENERATIONS = ("2025-11-25", "2026-07-28")
+H2, H3 = PROTOCOLS = ("HTTP/2", "HTTP/3")
 STACKS = ("nginx + codeintel", "caddy + uvicorn, untuned")
 
 NGINX = """
@@ -60,7 +63,7 @@ http {{
     keepalive_requests 1000000;
     upstream app {{ server unix:app.socket; keepalive 32; keepalive_requests 1000000; }}
     server {{
-        listen 127.0.0.1:{port} ssl http2;
+        listen 127.0.0.1:{port} ssl http2; {quic}
         ssl_certificate certificate.pem; ssl_certificate_key key.pem;
         location / {{
             proxy_pass http://app; proxy_http_version 1.1; proxy_buffering off;
@@ -95,9 +98,16 @@ https://localhost:{port} {{
 """
 
 
+MOST_CALLS = 5000
+"""Calls a second that no one client makes."""
+
+OVER = 124
+"""What timeout exits with when the time is over."""
+
+
 @dataclass
 class Cell:
-    """What one stack did in one generation.
+    """What one stack did in one generation over one protocol.
 
     The microseconds of each call, the seconds that it took, and those that its processors worked.
     """
@@ -121,34 +131,38 @@ class Cell:
 
 
 def main() -> None:
-    """Run everything; takes 4 x rounds x seconds, and ten more to start."""
+    """Run everything; takes 8 x rounds x seconds, and ten more to start."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=4, help="of each round")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--clients", type=int, default=8)
     options = parser.parse_args()
-    missing = [name for name in ("nginx", "caddy", "h2load") if not shutil.which(name)]
+    missing = [name for name in ("nginx", "caddy", "curl", "h2load") if not shutil.which(name)]
     if missing:
         sys.exit(f"install first: {' '.join(missing)} (h2load is in nghttp2-client)")
     os.nice(max(0, 10 - os.nice(0)))
-    cells = {(g, s): Cell() for g in GENERATIONS for s in STACKS}
+    quic = "http_v3" in said("nginx", "-V") and "HTTP3" in said("curl", "--version")
+    protocols = PROTOCOLS if quic else (H2,)
+    cells = {(p, g, s): Cell() for p in protocols for g in GENERATIONS for s in STACKS}
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         folder = Path(temporary)
         build_index(ROOT / "app", "app", folder / "indexes")
         stacks = dict(
             zip(
                 STACKS,
-                (stack.enter_context(ours(folder)), stack.enter_context(theirs(folder))),
+                (stack.enter_context(ours(folder, quic=quic)), stack.enter_context(theirs(folder))),
                 strict=True,
             )
         )
         for number in range(options.rounds + 1):
-            for (generation, name), cell in cells.items():
+            for (protocol, generation, name), cell in cells.items():
                 warming = number == 0
                 seconds = 1 if warming else options.seconds
                 port, sessions = stacks[name]
                 before = busy_seconds(sessions)
-                measured, failed = load(folder, port, generation, options.clients, seconds)
+                client = call_by_curl if protocol == H3 else call_by_h2load
+                clients = prepare(folder, port, generation, options.clients)
+                measured, failed = load(client, folder, clients, seconds)
                 if not warming:
                     cell.busy += busy_seconds(sessions) - before
                     cell.calls += measured
@@ -157,21 +171,21 @@ def main() -> None:
     report(cells)
 
 
-def report(cells: dict[tuple[str, str], Cell]) -> None:
+def report(cells: dict[tuple[str, str, str], Cell]) -> None:
     """Print the table and the JSON."""
     results: dict[str, dict[str, Any]] = {}
-    for generation in GENERATIONS:
-        summaries = {name: cells[generation, name].summary() for name in STACKS}
+    for protocol, generation in dict.fromkeys(key[:2] for key in cells):
+        summaries = {name: cells[protocol, generation, name].summary() for name in STACKS}
         mine, other = (summaries[name] for name in STACKS)
         ratios = {
             key: round(mine[key] / other[key], 2)
             for key in ("calls_per_second", "p50_ms", "p99_ms", "cpu_ms")
         }
-        results[generation] = {**summaries, "ratio": ratios}
+        results[f"{protocol} {generation}"] = {**summaries, "ratio": ratios}
         for name, line in (*summaries.items(), ("ratio", ratios)):
             print(
-                f"{generation}  {name:26} {line['calls_per_second']:8} calls/s"
-                f"  p50 {line['p50_ms']:7} ms  p99 {line['p99_ms']:7} ms"
+                f"{protocol}  {generation}  {name:24} {line['calls_per_second']:7} calls/s"
+                f"  p50 {line['p50_ms']:6} ms  p99 {line['p99_ms']:6} ms"
                 f"  processor {line['cpu_ms']:5} ms a call"
                 f"  failed {line.get('failed', '')}",
                 file=sys.stderr,
@@ -230,13 +244,11 @@ def open_session(port: int) -> str:
     return post(port, body, headers)[1]
 
 
-def load(
-    folder: Path, port: int, generation: str, clients: int, seconds: int
-) -> tuple[list[int], int]:
-    """Call for so long; return the microseconds of each call, and how many failed."""
+def prepare(folder: Path, port: int, generation: str, clients: int) -> list[tuple[str, list[str]]]:
+    """Return the address and the lines of the head of each client; the body is in a file."""
     body, headers = request(generation)
     (folder / "body.json").write_text(json.dumps(body))
-    running = []
+    prepared = []
     for number in range(clients):
         if generation == GENERATIONS[0]:
             headers |= {"Mcp-Session-Id": open_session(port)}
@@ -244,38 +256,74 @@ def load(
             answer, _ = post(port, body, headers)
             if '"isError":true' in answer or '"result"' not in answer:
                 sys.exit(f"the call does not work: {answer[:500]}")
+        lines = [f"{name}: {value}" for name, value in headers.items()]
+        prepared.append((f"https://localhost:{port}/mcp", lines))
+    return prepared
+
+
+def call_by_h2load(url: str, head: list[str], log: Path, seconds: int) -> list[str]:
+    """Return the command of a client that writes status and microseconds of each call to `log`."""
+    limits = [f"--duration={seconds}", "--clients=1", "--max-concurrent-streams=1"]
+    lines = [f"--header={line}" for line in head]
+    return ["h2load", *limits, *lines, "--data=body.json", f"--log-file={log}", url]
+
+
+def call_by_curl(url: str, head: list[str], log: Path, seconds: int) -> list[str]:
+    """Return the same for HTTP/3. curl counts up a query, which the application does not read."""
+    lines = [f"--header={line}" for line in head]
+    shown = [
+        "--output",
+        "/dev/null",
+        f"--write-out=%output{{>>{log}}}0\t%{{http_code}}\t%{{time_total}}\n",
+    ]
+    curl = [
+        "curl",
+        "--silent",
+        "--http3-only",
+        "--insecure",
+        *lines,
+        *shown,
+        "--data-binary=@body.json",
+    ]
+    return ["timeout", str(seconds), *curl, f"{url}?[1-{MOST_CALLS * seconds}]"]
+
+
+def load(
+    client: Callable[[str, list[str], Path, int], list[str]],
+    folder: Path,
+    clients: list[tuple[str, list[str]]],
+    seconds: int,
+) -> tuple[list[int], int]:
+    """Call for so long; return the microseconds of each call, and how many failed."""
+    running = []
+    for number, (url, head) in enumerate(clients):
         log = folder / f"calls-{number}"
         log.unlink(missing_ok=True)
-        lines = [f"--header={name}: {value}" for name, value in headers.items()]
-        limits = [f"--duration={seconds}", "--clients=1", "--max-concurrent-streams=1"]
-        command = ["h2load", *limits, *lines, "--data=body.json", f"--log-file={log}"]
-        running.append(
-            subprocess.Popen(
-                [*command, f"https://localhost:{port}/mcp"], cwd=folder, stdout=subprocess.DEVNULL
-            )
-        )
+        command = client(url, head, log, seconds)
+        running.append((log, subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)))
     times, failed = [], 0
-    for number, process in enumerate(running):
-        if process.wait(seconds + 30) != 0:
-            sys.exit("h2load failed")
-        for line in (folder / f"calls-{number}").read_text().splitlines():
+    for log, process in running:
+        if process.wait(seconds + 30) not in {0, OVER}:
+            sys.exit(f"{process.args!r} failed")
+        for line in log.read_text().splitlines():
             _, status, microseconds = line.split("\t")[:3]
             if status == "200":
-                times.append(int(microseconds))
+                times.append(round(float(microseconds) * (1e6 if "." in microseconds else 1)))
             else:
                 failed += 1
     return times, failed
 
 
 @contextmanager
-def ours(folder: Path) -> Iterator[tuple[int, set[int]]]:
+def ours(folder: Path, *, quic: bool) -> Iterator[tuple[int, set[int]]]:
     """Run nginx, the server of the hypercorn_service role and the product.
 
     Yields the port and the sessions of the kernel that the processes are in.
     """
     port = free_port()
     certify(folder)
-    (folder / "nginx.conf").write_text(NGINX.format(port=port, user=getuser()))
+    listen = f"listen 127.0.0.1:{port} quic;" if quic else ""
+    (folder / "nginx.conf").write_text(NGINX.format(port=port, user=getuser(), quic=listen))
     (folder / "edge.toml").write_text(EDGE_SETTINGS)
     edge = [sys.executable, str(EDGE), "--config", "edge.toml", "codeintel.asgi:app"]
     nginx = ["nginx", "-p", str(folder), "-c", "nginx.conf", "-e", "nginx.log"]
