@@ -270,21 +270,10 @@ def call_by_h2load(url: str, head: list[str], log: Path, seconds: int) -> list[s
 
 def call_by_curl(url: str, head: list[str], log: Path, seconds: int) -> list[str]:
     """Return the same for HTTP/3. curl counts up a query, which the application does not read."""
-    lines = [f"--header={line}" for line in head]
-    shown = [
-        "--output",
-        "/dev/null",
-        f"--write-out=%output{{>>{log}}}0\t%{{http_code}}\t%{{time_total}}\n",
-    ]
-    curl = [
-        "curl",
-        "--silent",
-        "--http3-only",
-        "--insecure",
-        *lines,
-        *shown,
-        "--data-binary=@body.json",
-    ]
+    lines = [part for line in head for part in ("--header", line)]
+    shown = f"%output{{>>{log}}}0\t%{{http_code}}\t%{{time_total}}\n"
+    curl = ["curl", "--silent", "--http3-only", "--insecure", *lines, "--data-binary", "@body.json"]
+    curl += ["--output", "/dev/null", "--write-out", shown]
     return ["timeout", str(seconds), *curl, f"{url}?[1-{MOST_CALLS * seconds}]"]
 
 
