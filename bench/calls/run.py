@@ -311,7 +311,7 @@ def ours(folder: Path, *, quic: bool) -> Iterator[tuple[int, set[int]]]:
     """
     port = free_port()
     certify(folder)
-    listen = f"listen 127.0.0.1:{port} quic;" if quic else ""
+    listen = f"listen 127.0.0.1:{port} quic reuseport;" if quic else ""
     (folder / "nginx.conf").write_text(NGINX.format(port=port, user=getuser(), quic=listen))
     (folder / "edge.toml").write_text(EDGE_SETTINGS)
     edge = [sys.executable, str(EDGE), "--config", "edge.toml", "codeintel.asgi:app"]
