@@ -45,30 +45,34 @@ class CapabilityGate(Transform):
     """Hide each tool while the capability that it needs is off.
 
     Looks at the capabilities on every request: enable() and disable() of FastMCP would add
-    a transform a call, for ever.
+    a transform a call, for ever. Knows the tools, so that a call need not look through providers.
     """
 
-    def __init__(self, context: ApplicationContext, needs: dict[str, str]) -> None:
-        """Gate by `needs`: tool name to capability name."""
+    def __init__(self, context: ApplicationContext) -> None:
+        """Gate what is to be added."""
         self._context = context
-        self._needs = needs
+        self._tools: dict[str, tuple[Tool, str | None]] = {}
+
+    def add(self, tool: Tool, need: str | None) -> None:
+        """Show `tool` while the capability called `need` is on, or always if that is None."""
+        self._tools[tool.name] = tool, need
 
     async def list_tools(self, tools: Sequence[Tool]) -> Sequence[Tool]:
         """Return the tools that work now."""
         capabilities = Capabilities.of(self._context)
-        return [tool for tool in tools if self._is_open(tool.name, capabilities)]
+        needs = ((tool, self._tools[tool.name][1]) for tool in tools)
+        return [tool for tool, need in needs if need is None or capabilities.has(need)]
 
     async def get_tool(
-        self, name: str, call_next: GetToolNext, *, version: VersionSpec | None = None
+        self,
+        name: str,
+        call_next: GetToolNext,  # noqa: ARG002 (of the interface)
+        *,
+        version: VersionSpec | None = None,  # noqa: ARG002
     ) -> Tool | None:
         """Return the tool if it works now."""
-        if not self._is_open(name, Capabilities.of(self._context)):
-            return None
-        return await call_next(name, version=version)
-
-    def _is_open(self, name: str, capabilities: Capabilities) -> bool:
-        need = self._needs.get(name)
-        return need is None or capabilities.has(need)
+        tool, need = self._tools.get(name, (None, None))
+        return tool if need is None or Capabilities.of(self._context).has(need) else None
 
 
 def shorten(schema: dict[str, Any]) -> dict[str, Any]:
@@ -98,7 +102,7 @@ def build_server(context: ApplicationContext, metrics: Metrics) -> FastMCP:
     )
     # Nothing here exports spans, and making them costs a call a twentieth.
     fastmcp.settings.telemetry_mode = "off"
-    needs: dict[str, str] = {}
+    gate = CapabilityGate(context)
     schemas: dict[str, dict[str, Any]] = {}
     for function, title, need in Tools(context).table():
         # No schema of the answer: agents read the answers, and pay for the schemas.
@@ -107,12 +111,11 @@ def build_server(context: ApplicationContext, metrics: Metrics) -> FastMCP:
         )
         tool.parameters = shorten(tool.parameters)
         server.add_tool(tool)
+        gate.add(tool, need)
         schemas[tool.name] = tool.parameters
-        if need is not None:
-            needs[tool.name] = need
     server.add_template(file_template(context))
     server.add_prompt(Prompt.from_function(explore, title="Explore the code"))
-    server.add_transform(CapabilityGate(context, needs))
+    server.add_transform(gate)
     server.add_middleware(Calls(ToolLimits(context.settings, schemas), metrics, frozenset(schemas)))
     # Without this hook of the SDK every stateless tools/call lists all tools first, to
     # validate Mcp-Param headers. FastMCP offers no public way to set it.
