@@ -1,40 +1,50 @@
 # ruff: noqa: S603 (fixed programs, no shell)
 """Measure the index on a source tree, beside ripgrep and code-index-mcp where they are installed.
 
-    python bench/index/run.py CORPUS QUESTIONS [--peers FOLDER]
+    python bench/index/run.py CORPUS QUESTIONS [--peers FOLDER] [--model FOLDER]
 
-CORPUS is a source tree, QUESTIONS a JSON file {"questions": [{"query", "files"}]}. FOLDER has
-the executables of the others in its bin. Prints a table on stderr and JSON on stdout.
+CORPUS is a source tree, QUESTIONS a JSON file {"questions": [{"query", "files"}]}. The folder of
+the peers has the executables of the others in its bin; that of the model is one of `codeintel index
+--semantic`, and adds minutes. Prints a table on stderr and JSON on stdout.
 """
 
 import argparse
 import asyncio
 import json
 import math
+import os
 import platform
 import random
 import re
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from http.client import HTTPConnection
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from codeintel.context import create_context
 from codeintel.directory import IndexDirectory
 from codeintel.grep import compile_pattern, grep
 from codeintel.indexer import build_index
+from codeintel.search import by_words
+from codeintel.settings import Settings
 from codeintel.store import Index
 from fastmcp import Client
 from fastmcp.client.transports import StdioTransport
 
 NAME = "corpus"
+PROTOCOL = "2026-07-28"
+CHARACTERS_A_TOKEN = 4
 PAGE = 50
 SAMPLE = 60
 SHORTEST = 4  # characters of a word that says something
@@ -67,12 +77,19 @@ def main() -> None:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("questions", type=Path)
     parser.add_argument("--peers", type=Path, default=Path(".cache/bench-index"))
+    parser.add_argument("--model", type=Path)
     options = parser.parse_args()
     questions = json.loads(options.questions.read_text())["questions"]
     with tempfile.TemporaryDirectory() as temporary:
         tree = Path(temporary, "tree")
         shutil.copytree(options.corpus, tree, symlinks=True)
-        results, patterns = measure_codeintel(tree, Path(temporary, "indexes"), questions)
+        indexes = Path(temporary, "indexes")
+        results, patterns = measure_codeintel(tree, indexes, questions)
+        results["codeintel over HTTP"] = measure_over_http(indexes, patterns, questions)
+        if options.model:
+            results["codeintel with vectors"] = measure_vectors(
+                tree, indexes, options.model, questions
+            )
         peers = options.peers.resolve() / "bin"
         if ripgrep := shutil.which("rg") or shutil.which(peers / "rg"):
             results["ripgrep"] = measure_ripgrep(ripgrep, tree, patterns, questions)
@@ -115,6 +132,104 @@ def measure_codeintel(
             **found,
         }
     }, patterns
+
+
+def measure_over_http(
+    indexes: Path, patterns: Sequence[Pattern], questions: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Call the tools of a server on loopback, over one connection, one after the other."""
+    names = [text for text, _ in patterns[:40]]
+    tokens: list[float] = []
+    with served(indexes) as connection:
+
+        def call(tool: str) -> Callable[[dict[str, Any]], None]:
+            def ask(arguments: dict[str, Any]) -> None:
+                tokens.append(len(post(connection, tool, arguments)) / CHARACTERS_A_TOKEN)
+
+            return ask
+
+        greps = [{"pattern": text, "ignore_case": ignore} for text, ignore in patterns]
+        figures = {
+            "grep_first_page": timed(call("grep"), greps),
+            "symbol_exact": timed(call("symbols"), [{"name": name} for name in names]),
+            "references": timed(call("references"), [{"name": name} for name in names]),
+            "search": timed(call("search"), [{"query": q["query"]} for q in questions]),
+        }
+    return {**figures, "tokens_an_answer": mean(tokens)}
+
+
+@contextmanager
+def served(indexes: Path) -> Iterator[HTTPConnection]:
+    """Yield a connection to `codeintel serve`. Exits when it does not answer in a minute."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = "{}:{}".format(*listener.getsockname())
+    command = [shutil.which("codeintel") or "codeintel", "serve", "--bind", address]
+    settings = {"CODEINTEL_INDEX_DIR": str(indexes), "CODEINTEL_RATE_LIMIT": ""}
+    with subprocess.Popen(command, env=os.environ | settings, stderr=subprocess.DEVNULL) as server:
+        try:
+            connection = HTTPConnection(address, timeout=60)
+            deadline = time.monotonic() + 60
+            while True:
+                try:
+                    post(connection, "status", {})
+                    break
+                except OSError:
+                    connection.close()
+                    if time.monotonic() > deadline:
+                        sys.exit("the server does not answer")
+                    time.sleep(0.1)
+            yield connection
+        finally:
+            server.terminate()
+
+
+def post(connection: HTTPConnection, tool: str, arguments: dict[str, Any]) -> str:
+    """Return the text that `tool` answers. Exits for an error, which is nothing to measure."""
+    about = "io.modelcontextprotocol/"
+    meta = {
+        f"{about}protocolVersion": PROTOCOL,
+        f"{about}clientInfo": {"name": "bench", "version": "0"},
+        f"{about}clientCapabilities": {},
+    }
+    params = {"name": tool, "arguments": arguments, "_meta": meta}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    head = {
+        "Content-Type": "application/json",
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": PROTOCOL,
+        "Mcp-Method": "tools/call",
+        "Mcp-Name": tool,
+    }
+    connection.request("POST", "/mcp", json.dumps(body), head)
+    answer = json.loads(connection.getresponse().read())
+    if "result" not in answer or answer["result"].get("isError"):
+        sys.exit(f"{tool} {arguments}: {answer}")
+    text: str = answer["result"]["content"][0]["text"]
+    return text
+
+
+def measure_vectors(
+    tree: Path, indexes: Path, model: Path, questions: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Add vectors to the index, and rank by words and meaning as `search` does."""
+    begin = time.perf_counter()
+    build_index(tree, NAME, indexes, model=model)
+    seconds = time.perf_counter() - begin
+    context = create_context(Settings(index_dir=indexes, model_dir=model))
+    context.encoder.load()
+    with context.indexes.open(NAME) as index:
+
+        def rank(question: dict[str, Any]) -> float:
+            return gain(
+                (one.path for one in by_words(context, index, question["query"], 100)),
+                question["files"],
+            )
+
+        return {
+            "seconds": seconds,
+            "ranked": timed(rank, questions),
+            "ndcg_at_10": mean(map(rank, questions)),
+        }
 
 
 def choose_patterns(index: Index) -> list[Pattern]:
@@ -204,7 +319,7 @@ async def measure_code_index_mcp(
         await client.call_tool("set_project_path", {"path": str(tree)})
         await client.call_tool("build_deep_index", {})
         seconds = time.perf_counter() - start
-        times, sizes = [], []
+        times, sizes, failed = [], [], 0
         for text, ignore_case in patterns:
             begin = time.perf_counter()
             answer = await client.call_tool(
@@ -213,6 +328,7 @@ async def measure_code_index_mcp(
                 raise_on_error=False,
             )
             times.append(time.perf_counter() - begin)
+            failed += answer.is_error
             sizes.append(sum(len(getattr(part, "text", "")) for part in answer.content))
     [dist_info] = peers.parent.glob("lib/*/site-packages/code_index_mcp-*.dist-info")
     return {
@@ -220,6 +336,7 @@ async def measure_code_index_mcp(
         "build": {"seconds": seconds},
         "grep_first_page": spread(times),
         "answer_characters": mean(sizes),
+        "failed": failed,
     }
 
 

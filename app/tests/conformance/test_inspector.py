@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .conftest import serving
-from .node_tools import INSPECTOR
+from edge_process import serving
+from node_tools import INSPECTOR
 
 
 def inspect(url: str, home: Path, *arguments: str) -> tuple[Any, str]:
