@@ -1,5 +1,6 @@
 import json
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,6 +9,12 @@ from pathlib import Path
 import pytest
 from codeintel.cli import main
 from codeintel.directory import IndexDirectory
+
+COMMAND = [
+    sys.executable,
+    "-c",
+    "import sys; from codeintel.cli import main; sys.exit(main(sys.argv[1:]))",
+]
 
 WriteTree = Callable[..., Path]
 
@@ -67,8 +74,7 @@ def test_watching_goes_on_from_one_build_to_the_next(
     write_tree: WriteTree, index_dir: Path
 ) -> None:
     root = write_tree({"a.py": "1"})
-    script = "import sys; from codeintel.cli import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", script, "index", str(root), "--name", "main", "--watch"]
+    command = [*COMMAND, "index", str(root), "--name", "main", "--watch"]
     with subprocess.Popen(
         [*command, "--index-dir", str(index_dir)], stdout=subprocess.PIPE, text=True
     ) as watching:
@@ -141,3 +147,16 @@ def test_the_command_does_not_load_the_server() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_stop_leaves_nothing_behind(write_tree: WriteTree, index_dir: Path) -> None:
+    root = write_tree({f"{n}.py": "def f(): pass\n" * 500 for n in range(1000)})
+    command = [*COMMAND, "index", str(root), "--name", "main"]
+    with subprocess.Popen([*command, "--index-dir", index_dir], stderr=subprocess.PIPE) as process:
+        while not list(index_dir.glob(".main-*/main.sqlite")):
+            assert process.poll() is None
+        process.terminate()
+        assert process.wait(10) == 128 + signal.SIGTERM
+        assert process.stderr is not None
+        assert b"Traceback" not in process.stderr.read()
+    assert not list(index_dir.iterdir())

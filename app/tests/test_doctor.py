@@ -41,6 +41,13 @@ def test_a_broken_index_breaks(context: ApplicationContext, index: Index) -> Non
     assert "--name old" in str(checks["index old"])
 
 
+def test_what_cannot_be_read_breaks(context: ApplicationContext) -> None:
+    context.settings.index_dir.write_text("no directory")
+    checks, code = look(context)
+    assert code == 1
+    assert str(context.settings.index_dir) in (checks["indexes"].detail or "")
+
+
 def test_a_tree_of_another_owner_breaks(
     context: ApplicationContext, index: Index, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _index(options: argparse.Namespace) -> int:
+    # A stop leaves no half of an index behind.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     settings = _settings(options)
     model = options.model or settings.model_dir
     if options.model and not options.semantic:

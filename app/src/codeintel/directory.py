@@ -41,6 +41,8 @@ class Indexes:
     broken: Mapping[str, str]
     reason: str | None
     """Why `ready` is empty; None when it is not."""
+    readable: bool
+    """Whether the directory could be listed, if there is one."""
 
 
 class IndexDirectory:
@@ -74,13 +76,14 @@ class IndexDirectory:
         keys: dict[str, _Key] = {}
         ready: dict[str, IndexInfo] = {}
         broken: dict[str, str] = {}
+        readable = True
         reason = "no index yet; build one with: codeintel index PATH --name NAME"
         try:
             files = sorted(self._path.iterdir())
         except FileNotFoundError:
             files = []
         except OSError as error:
-            files = []
+            files, readable = [], False
             reason = f"the index directory cannot be read: {error.strerror}"
         for file in files:
             if file.suffix != SUFFIX or not NAME.fullmatch(file.stem):
@@ -97,7 +100,9 @@ class IndexDirectory:
                 ready[file.stem] = found
                 keys[file.stem] = key
         self._known, self._keys = known, keys
-        return Indexes(MappingProxyType(ready), MappingProxyType(broken), None if ready else reason)
+        return Indexes(
+            MappingProxyType(ready), MappingProxyType(broken), None if ready else reason, readable
+        )
 
     @contextmanager
     def open(self, repository: str | None) -> Iterator[Index]:

@@ -49,6 +49,8 @@ def diagnose(context: ApplicationContext, trees: Sequence[Path]) -> Iterator[Che
             files = f"{len(found.paths)} files, commit {found.commit or 'unknown'}"
             yield Check("ok", f"tree {tree}", files)
     indexes = context.indexes.scan()
+    if not indexes.readable:
+        yield Check("broken", "indexes", f"{indexes.reason}: {context.settings.index_dir}")
     for name, info in indexes.ready.items():
         age = timedelta(seconds=age_seconds(info))
         detail = f"{info.files} files, {info.symbols} symbols, commit {info.commit or 'unknown'}"
