@@ -81,7 +81,7 @@ def garbage(file: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (change_version, "has schema 1, not 2"),
+        (change_version, "has schema 1, not 3"),
         (change_application, "is not an index"),
         (drop_meta, "is damaged"),
         (drop_key, "is damaged"),

@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 from codeintel import scip
 from codeintel.errors import CodeintelError
+from codeintel.indexer import build_index
 from codeintel.scip import Occurrence, read_occurrences
+from codeintel.store import Reference, index_path, open_index
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+REAL = Path(__file__).parent / "scip_python"
 SYMBOL = "scip-python python demo 1.0 `demo.cache`/Cache#get()."
 
 
@@ -94,6 +97,40 @@ def test_the_name_is_that_of_the_last_descriptor(
     symbol = f"scip-x manager package 1.0 {descriptors}"
     [found] = read(tmp_path, index(document("a", occurrence([0, 0, 1], symbol))))
     assert (found.name, found.symbol) == (name, symbol)
+
+
+def test_the_qualified_name_has_all_descriptors() -> None:
+    for descriptors, qualified in (
+        ("`demo.cache`/Cache#get().", "demo.cache.Cache.get"),
+        ("`demo.cache`/__init__:", "demo.cache"),
+        ("demo/Cache#get(+1).(key)", "demo.Cache.get.key"),
+        ("src/`a``b`#[T]", "src.a`b.T"),
+    ):
+        symbol = f"scip-x manager package 1.0 {descriptors}"
+        assert Occurrence("a", 1, "x", symbol, "reference").qualified == qualified
+
+
+def test_what_scip_python_wrote_tells_two_of_one_name_apart(index_dir: Path) -> None:
+    """The index is of scip-python 0.6.6: ``scip-python index . --project-name=demo``."""
+    build_index(REAL, "demo", index_dir, scip=REAL / "index.scip")
+    with open_index(index_path(index_dir, "demo")) as opened:
+        every = [
+            ("cache.py", 11),
+            ("cache.py", 12),
+            ("main.py", 4),
+            ("main.py", 11),
+            ("main.py", 12),
+        ]
+        assert [(r.path, r.line) for r in opened.references("get")] == every
+        assert opened.references("get", "Cache.get") == [
+            Reference("cache.py", 11, "definition"),
+            Reference("main.py", 12, "reference"),
+        ]
+        assert opened.references("get", "main.get") == [
+            Reference("main.py", 4, "definition"),
+            Reference("main.py", 11, "reference"),
+        ]
+        assert opened.references("get", "Nowhere.get") == opened.references("get")
 
 
 GOOD = index(document("a.py", occurrence([0, 0, 1])))

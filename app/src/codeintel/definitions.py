@@ -24,6 +24,11 @@ def last_part(name: str) -> str:
     return _SEPARATOR.split(plain)[-1] or plain
 
 
+def dotted(name: str) -> str:
+    """Return ``a.b`` of ``a.b``, ``a::b``, ``a#b``, ``a->b`` and ``a.b()``."""
+    return ".".join(_SEPARATOR.split(name.strip().removesuffix("()")))
+
+
 def find_symbols(index: Index, name: str) -> tuple[list[Symbol], bool]:
     """Return definitions called `name`, or like it when there are none, and whether it was exact.
 
@@ -34,7 +39,7 @@ def find_symbols(index: Index, name: str) -> tuple[list[Symbol], bool]:
     found = index.symbols(last, exact=True)
     exact = bool(found)
     found = found or index.symbols(last, exact=False)
-    wanted = ".".join(_SEPARATOR.split(name.strip().removesuffix("()")))
+    wanted = dotted(name)
     inside = [one for one in found if f".{qualified_name(one)}".endswith(f".{wanted}")]
     return inside or found, exact
 

@@ -314,6 +314,7 @@ def _ranked_rows(path: str, text: str, chunks: list[Chunk]) -> Iterator[tuple[in
 def _add_occurrences(database: sqlite3.Connection, scip: Path | None) -> int:
     """Put the occurrences in `scip` in the place of all others; return how many are stale."""
     database.execute("DELETE FROM occurrences")
+    database.execute("DELETE FROM scip_symbols")
     if scip is None:
         return 0
     from codeintel.scip import read_occurrences  # noqa: PLC0415 (needed by few)
@@ -330,8 +331,14 @@ def _add_occurrences(database: sqlite3.Connection, scip: Path | None) -> int:
             if found.line > len(lines) or found.name not in lines[found.line - 1]:
                 stale += 1
                 continue
-            row = (found.name, file, found.line, found.role)
-            database.execute("INSERT OR IGNORE INTO occurrences VALUES (?, ?, ?, ?)", row)
+            names = (found.name, found.qualified)
+            add = "INSERT OR IGNORE INTO scip_symbols (name, qualified) VALUES (?, ?)"
+            database.execute(add, names)
+            add = (
+                "INSERT OR IGNORE INTO occurrences SELECT id, ?, ?, ? FROM scip_symbols"
+                " WHERE qualified = ?"
+            )
+            database.execute(add, (file, found.line, found.role, found.qualified))
     return stale
 
 

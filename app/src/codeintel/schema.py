@@ -1,7 +1,7 @@
 """The tables of an index file; store.py reads them and indexer.py writes them."""
 
 APPLICATION_ID = 0x63_69_64_78  # "cidx"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 ROWS_PER_FILE = 1 << 20
 """The n-th chunk, symbol or ref of file f has the id ``f * ROWS_PER_FILE + n``, so that
@@ -52,12 +52,18 @@ CREATE TABLE chunks (
   end_line INTEGER NOT NULL,
   symbol TEXT                 -- qualified by its containers
 ) STRICT;
-CREATE TABLE occurrences (    -- from SCIP
+CREATE TABLE scip_symbols (
+  id INTEGER PRIMARY KEY,
   name TEXT NOT NULL,
+  qualified TEXT NOT NULL UNIQUE  -- by module and containers, joined by dots
+) STRICT;
+CREATE INDEX scip_symbols_by_name ON scip_symbols (name);
+CREATE TABLE occurrences (    -- of SCIP's symbols
+  symbol INTEGER NOT NULL,
   file INTEGER NOT NULL,
   line INTEGER NOT NULL,
   role TEXT NOT NULL,
-  PRIMARY KEY (name, file, line, role)
+  PRIMARY KEY (symbol, file, line, role)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE vectors (file INTEGER PRIMARY KEY, packed BLOB NOT NULL) STRICT;  -- of its chunks
 -- No phrases, so a pattern is the AND of its trigrams; folds case.

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -20,8 +21,11 @@ MAX_DOCUMENT_BYTES = 32 << 20
 _DOCUMENTS = 2  # the number of the field in the message Index
 _LENGTH_DELIMITED = 2  # the wire type of a message in a message
 
-# The last descriptor of a symbol, backwards: its suffix, then its name, in backticks or plain.
-_LAST_DESCRIPTOR = re.compile(r"(?:\.\)[^()]*+\(|[/#.:!\])])(?:`((?:[^`]|``)++)`|([\w+$-]++))")
+# The last descriptor of a symbol, backwards: its suffix, its name, in backticks or plain, and what
+# opens that of a parameter.
+_LAST_DESCRIPTOR = re.compile(
+    r"(?:\.\)[^()]*+\(|[/#.:!\])])(?:`((?:[^`]|``)++)`|([\w+$-]++))[\[(]?"
+)
 
 Role = Literal["definition", "import", "reference"]
 
@@ -39,6 +43,11 @@ class Occurrence:
     name: str
     symbol: str
     role: Role
+
+    @property
+    def qualified(self) -> str:
+        """The name behind those of its module and containers, joined by dots."""
+        return _qualified(self.symbol)
 
 
 def read_occurrences(file: Path) -> Iterator[Occurrence]:
@@ -113,19 +122,28 @@ def _occurrences(data: bytes) -> Iterator[Occurrence]:
 
 
 def _name(symbol: str) -> str:
-    name = _last_descriptor(symbol)
-    module = symbol.removesuffix("__init__:")
-    if module != symbol:  # scip-python's `a.b`/__init__: is what source code imports as b
-        name = _last_descriptor(module).rpartition(".")[2] or name
-    if not name:
+    names = _descriptors(symbol)
+    if not names:
         raise ValueError(f"{symbol[:200]!r} is no symbol")
-    return name
+    return names[-1].rpartition(".")[2] if symbol.endswith("__init__:") else names[-1]
 
 
-def _last_descriptor(symbol: str) -> str:
-    found = _LAST_DESCRIPTOR.match(symbol[::-1])
-    quoted, plain = found.groups("") if found else ("", "")
-    return plain[::-1] or quoted[::-1].replace("``", "`")
+@lru_cache(maxsize=10_000)
+def _qualified(symbol: str) -> str:
+    return ".".join(_descriptors(symbol))
+
+
+def _descriptors(symbol: str) -> list[str]:
+    """Return the names of the descriptors at the end of `symbol`, from the outermost in."""
+    backwards = symbol[::-1]
+    names: list[str] = []
+    at = 0
+    while found := _LAST_DESCRIPTOR.match(backwards, at):
+        quoted, plain = found.groups("")
+        names.append(plain[::-1] or quoted[::-1].replace("``", "`"))
+        at = found.end()
+    # scip-python's `a.b`/__init__: is what source code imports as b.
+    return names[:0:-1] if symbol.endswith("__init__:") and len(names) > 1 else names[::-1]
 
 
 def _document_class() -> Any:  # noqa: ANN401 (made at run time, so that it has no type)

@@ -204,18 +204,23 @@ class Index:
                 break
         return symbols[:MAX_SYMBOLS]
 
-    def references(self, name: str) -> list[Reference]:
+    def references(self, name: str, qualified: str = "") -> list[Reference]:
         """Return the lines that use or define `name`, in the order of path and line.
 
-        By SCIP if it knows the name; else every line that holds it as a whole word, and of what
+        By SCIP if it knows the name, then only of those symbols whose qualified name ends with
+        `qualified`, if there are any; else every line that holds it as a whole word, and of what
         kind each is by the grammar of its language.
         """
-        query = (
-            "SELECT path, line, min(role) FROM occurrences JOIN files ON id = file"  # definition
-            " WHERE name = ? GROUP BY path, line ORDER BY path, line"
-        )
-        if exact := self._database.execute(query, (name,)).fetchall():
-            return [Reference(*row) for row in exact]
+        query = "SELECT id, qualified FROM scip_symbols WHERE name = ?"
+        if known := self._database.execute(query, (name,)).fetchall():
+            inside = [one for one, full in known if f".{full}".endswith(f".{qualified or name}")]
+            query = (
+                "SELECT path, line, min(role) FROM occurrences JOIN files ON id = file"
+                " WHERE symbol IN (SELECT value FROM json_each(?))"  # a definition is the least
+                " GROUP BY path, line ORDER BY path, line"
+            )
+            symbols = json.dumps(inside or [one for one, _ in known])
+            return [Reference(*row) for row in self._database.execute(query, (symbols,))]
         kinds: dict[tuple[str, int], str] = {}
         query = (
             "SELECT path, kind, refs.lines FROM refs JOIN files ON files.id = refs.id >> 20"

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from codeintel.budget import ENVELOPE, MAX_ANSWER, Answer, fit, most, page, size
 from codeintel.context import ApplicationContext, age_seconds
 from codeintel.cursor import decode_cursor, encode_cursor
-from codeintel.definitions import describe, find_symbols, last_part, outline_lines
+from codeintel.definitions import describe, dotted, find_symbols, last_part, outline_lines
 from codeintel.errors import CodeintelError
 from codeintel.globs import compile_glob
 from codeintel.grep import MAX_LINE, compile_pattern, grep
@@ -321,7 +321,7 @@ class Tools:
             matches = compile_glob(path) if path else None
             found = [
                 one
-                for one in index.references(last_part(name))
+                for one in index.references(last_part(name), dotted(name))
                 if matches is None or matches(one.path)
             ]
             found.sort(key=lambda one: one.kind != "definition")
