@@ -71,6 +71,24 @@ def test_meaning_finds_what_words_do_not_and_both_are_joined(indexed: Indexed, m
     assert paths(only) == ["image.py"]
 
 
+def test_a_file_with_several_near_places_comes_first(model: Path, tmp_path: Path) -> None:
+    one = "def where_passwords_are_checked(user, password):\n    return verify(password)\n"
+    many = "".join(
+        f"def {name}(user, password):\n    return {name}ed(password)\n\n\n"
+        for name in ("check_password", "hash_password", "verify_password")
+    )
+    (tmp_path / "tree").mkdir()
+    for name, text in (("a.py", one), ("many.py", many), ("other.py", TREE["image.py"])):
+        (tmp_path / "tree" / name).write_text(text)
+    build_index(tmp_path / "tree", "main", tmp_path / "indexes", model=model)
+    context = create_context(Settings(index_dir=tmp_path / "indexes", model_dir=model))
+    context.encoder.load()
+    with context.indexes.open("main") as index:
+        found = [one.path for one in by_meaning(context, index, QUESTION, 4)]
+    assert found[0] == "many.py"
+    assert "a.py" in found
+
+
 @pytest.mark.anyio
 async def test_the_tool_is_there_while_the_model_is(indexed: Indexed, model: Path) -> None:
     for folder, there in ((model, True), (None, False)):

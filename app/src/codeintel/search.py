@@ -20,7 +20,7 @@ POOL = 300
 """Results that are ranked when filters will drop some of them."""
 
 JOINED = 50
-"""Results of each ranking that are joined with those of the other."""
+"""Results of a ranking that decide the order of files: several good places in one count."""
 
 
 class Result(BaseModel):
@@ -118,13 +118,13 @@ def by_words(context: ApplicationContext, index: Index, query: str, limit: int) 
 
 def by_meaning(context: ApplicationContext, index: Index, query: str, limit: int) -> list[Ranked]:
     """Rank by meaning alone. Raises CodeintelError where that does not work."""
-    nearest = context.encoder.nearest(index, query, limit)
+    nearest = context.encoder.nearest(index, query, max(limit, JOINED))
     if nearest is None:
         raise CodeintelError(
             f"{index.info.repository} has no vectors of the model in use; use search, or index it"
             " again with --semantic"
         )
-    return nearest
+    return nearest[:limit]
 
 
 def _search_one(

@@ -22,8 +22,10 @@ def unavailable() -> str | None:
     return f"not installed: {', '.join(missing)}; install codeintel[semantic]"
 
 
-def fuse(rankings: Sequence[Sequence[_Key]], k: int = 60) -> list[_Key]:
+def fuse(rankings: Sequence[Sequence[_Key]], k: int = 10) -> list[_Key]:
     """Join rankings, best first, by reciprocal rank fusion: 1 / (k + rank) summed over them.
+
+    The usual `k` is 60, for lists so long that their ends matter; here an answer has ten.
 
     A key counts at its first place in a ranking; ties keep the order in which keys were met.
     """

@@ -258,7 +258,7 @@ class Index:
         return _by_file(scored)[:limit]
 
     def nearest(self, vector: "NDArray[np.float32]", *, limit: int) -> list[Ranked]:
-        """Return the chunks whose vectors are nearest to the unit `vector`, best first.
+        """Return chunks whose vectors are near to the unit `vector`, ordered as in `ranked`.
 
         `vector` must be of the model whose digest `model` is.
         """
@@ -283,7 +283,7 @@ class Index:
             chunk = self._database.execute(query, (ids[row],)).fetchone()
             path, line, end_line, symbol = chunk
             found.append(Ranked(path, line, end_line, symbol, similarity))
-        return found
+        return _by_file(found)
 
     def chunk(self, path: str, line: int) -> tuple[int, int]:
         """Return the first and the last line of the chunk that holds `line` of `path`.
