@@ -1,6 +1,7 @@
 """A tiny ASGI app: one path for each thing that a server can get wrong."""
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -73,6 +74,10 @@ async def show_scope(scope: Scope, _receive: Receive, send: Send) -> None:
 
 async def show_live(_scope: Scope, _receive: Receive, send: Send) -> None:
     await reply(send, json.dumps(live).encode())
+
+
+async def show_frozen(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await reply(send, json.dumps({"frozen": gc.get_freeze_count()}).encode())
 
 
 async def echo_length(_scope: Scope, receive: Receive, send: Send) -> None:
@@ -188,6 +193,7 @@ HANDLERS = {
     "late": reads_late,
     "length": echo_length,
     "live": show_live,
+    "frozen": show_frozen,
     "raises": raises,
     "scope": show_scope,
     "slow": slow,

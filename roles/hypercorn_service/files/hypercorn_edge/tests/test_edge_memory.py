@@ -39,6 +39,16 @@ def test_clients_that_do_not_read_cannot_fill_the_memory(tmp_path: Path) -> None
         asyncio.run(scenario(server))
 
 
+def test_the_garbage_collector_leaves_what_is_loaded_alone(tmp_path: Path) -> None:
+    async def scenario(server: Server) -> int:
+        async with h3(server.host, server.port) as client:
+            frozen: int = (await client.json("/frozen"))["frozen"]
+            return frozen
+
+    with serving(tmp_path) as server:
+        assert asyncio.run(scenario(server)) > 10_000
+
+
 def hear(client: Client) -> None:
     """Let the client leave."""
     client.deaf = client.mute = False
