@@ -67,7 +67,12 @@ def index(
 
 @pytest.fixture
 def settings(index_dir: Path) -> Settings:
-    return Settings(public_url="https://mcp.example.com", index_dir=index_dir)
+    return Settings(
+        public_url="https://mcp.example.com",
+        index_dir=index_dir,
+        auth="none",
+        allow_public_without_auth=True,
+    )
 
 
 @pytest.fixture
