@@ -100,3 +100,9 @@ def serve(
         return _running(create_app(settings, server))
 
     return run
+
+
+@pytest.fixture
+def run() -> Callable[[Starlette], AbstractAsyncContextManager[httpx2.AsyncClient]]:
+    """Run an application in process."""
+    return _running
