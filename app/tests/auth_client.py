@@ -5,6 +5,7 @@ import re
 import secrets
 from dataclasses import dataclass, field
 from hashlib import sha256
+from html import unescape
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -63,7 +64,7 @@ class OAuthClient:
 
     async def code(self) -> str:
         decided = await self.decide(await self.form())
-        assert decided.status_code == 303, decided.text
+        assert decided.status_code == 200, decided.text
         return query_of(decided)["code"]
 
     async def exchange(self, code: str, **changes: str | None) -> httpx2.Response:
@@ -109,7 +110,17 @@ class OAuthClient:
         return await self.http.post(path, json=body, headers=headers)
 
 
+def leads_to(answer: httpx2.Response) -> str:
+    """Return the address that an answer leads to: a redirect, or the page after the decision."""
+    if "location" in answer.headers:
+        return answer.headers["location"]
+    [refreshed] = re.findall(r'http-equiv="refresh" content="0;url=([^"]+)"', answer.text)
+    [linked] = re.findall(r'<a href="([^"]+)"', answer.text)
+    assert refreshed == linked
+    return unescape(linked)
+
+
 def query_of(answer: httpx2.Response) -> dict[str, str]:
     """Return the query of the address that an answer leads to."""
-    query = parse_qs(urlsplit(answer.headers["location"]).query)
+    query = parse_qs(urlsplit(leads_to(answer)).query)
     return {name: values[0] for name, values in query.items()}

@@ -16,6 +16,9 @@ from starlette.applications import Starlette
 
 Files = dict[str, str | bytes]
 
+# Of the servers that fixtures start; those of one test, see below.
+os.environ["CODEINTEL_AUTH"] = "none"
+
 
 @pytest.fixture
 def anyio_backend() -> str:
@@ -28,6 +31,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
         if name.startswith("CODEINTEL_") or name in {"CREDENTIALS_DIRECTORY", "STATE_DIRECTORY"}:
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CODEINTEL_AUTH", "none")
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield

@@ -20,7 +20,7 @@ from codeintel.settings import Settings
 from pydantic import SecretStr
 from starlette.applications import Starlette
 
-from .auth_client import CALLBACK, ORIGIN, PASSWORD, OAuthClient, query_of
+from .auth_client import CALLBACK, ORIGIN, PASSWORD, OAuthClient, leads_to, query_of
 
 pytestmark = pytest.mark.anyio
 
@@ -34,6 +34,7 @@ def owned(index_dir: Path, tmp_path: Path) -> Settings:
         public_url=ORIGIN,
         index_dir=index_dir,
         state_dir=tmp_path / "state",
+        auth="owner",
         owner_password=HASHED,
         rate_limit=None,
     )
@@ -55,7 +56,7 @@ async def test_the_whole_way_in_and_out(client: OAuthClient, owned: Settings) ->
     assert (await client.register()).status_code == 201
     form = await client.form()
     decided = await client.decide(form)
-    assert decided.headers["location"].startswith(f"{CALLBACK}?")
+    assert leads_to(decided).startswith(f"{CALLBACK}?")
     answer = query_of(decided)
     assert (answer["state"], answer["iss"]) == (client.state, f"{ORIGIN}/")
     tokens = (await client.exchange(answer["code"])).json()
@@ -119,7 +120,7 @@ async def test_the_page_says_who_asks_and_runs_nothing(client: OAuthClient) -> N
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "frame-ancestors 'none'" in policy
-    assert "form-action 'self' http://127.0.0.1:4321;" in policy
+    assert "form-action 'self';" in policy
     assert page.headers["x-frame-options"] == "DENY"
     assert page.headers["cache-control"] == "no-store"
     cookie = page.headers["set-cookie"]
@@ -342,7 +343,7 @@ async def test_only_the_browser_that_was_asked_can_answer(
             monkeypatch.setattr(time, "time", lambda: later)
     answer = await client.http.post("/consent", data=form | {"password": PASSWORD}, headers=headers)
     assert answer.status_code in {400, 403}
-    assert "location" not in answer.headers
+    assert "code=" not in answer.text
 
 
 async def test_a_request_that_was_not_sealed_here_is_none(client: OAuthClient) -> None:

@@ -14,7 +14,7 @@ from html import escape
 from limits import RateLimitItemPerMinute
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 
 from codeintel.auth.passwords import is_password
 from codeintel.auth.redirects import is_loopback, target_of
@@ -70,6 +70,14 @@ _FORM = """<h1>Let {name} read the code here?</h1>
 <button name="decision" value="allow">Allow</button>
 <button name="decision" value="deny" formnovalidate>Deny</button>
 </form>
+</body>
+</html>
+"""
+# Not a redirect: browsers apply form-action to all that the answer of a form leads to, and nobody
+# knows where a client's callback leads on to.
+_BACK = """<meta http-equiv="refresh" content="0;url={url}">
+<h1>{title}</h1>
+<p><a href="{url}">Go back to {target}</a>, if nothing happens by itself.</p>
 </body>
 </html>
 """
@@ -152,7 +160,7 @@ class Consent:
         if asked is None or not browser or not _same(fields.get("proof", ""), proof):
             return _over()
         if fields.get("decision") != "allow":
-            return _redirect(self._deny(asked))
+            return _back("Not let in", asked, self._deny(asked))
         try:
             if (client := client_key(request.scope)) is not None:
                 await self._attempts.count(client)
@@ -165,7 +173,7 @@ class Consent:
             logger.warning("wrong password of the owner, for %s", asked.client_id)
             return self._form(asked, sealed, browser, wrong=True)
         logger.info("the owner let in %s, back to %s", asked.client_id, asked.redirect_uri)
-        return _redirect(self._admit(asked))
+        return _back("Let in", asked, self._admit(asked))
 
     async def _is_right(self, password: str) -> bool:
         if self._waiting >= MAX_WAITING:
@@ -189,11 +197,7 @@ class Consent:
             proof=escape(self._proof(browser, sealed)),
             wrong='<p class="wrong" role="alert">That is not the password.</p>\n' if wrong else "",
         )
-        # Browsers apply form-action to where the answer of the form sends them, too.
-        scheme, _, rest = asked.redirect_uri.partition("://")
-        host = rest.partition("/")[0]
-        target = f"{scheme}://{host}" if scheme in {"http", "https"} else f"{scheme}:"
-        return _html("Let a client in?", html, 403 if wrong else 200, form_action=target)
+        return _html("Let a client in?", html, 403 if wrong else 200)
 
     def _proof(self, browser: str, sealed: str) -> str:
         return _mac(self._key, f"browser {browser} {sealed}")
@@ -228,11 +232,11 @@ def _note(title: str, text: str, status: int) -> HTMLResponse:
     return _html(title, _NOTE.format(title=escape(title), text=escape(text)), status)
 
 
-def _html(title: str, body: str, status: int, *, form_action: str = "") -> HTMLResponse:
+def _html(title: str, body: str, status: int) -> HTMLResponse:
     head = _HEAD.format(title=escape(title), style=_STYLE)
     headers = {
         "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; "
-        f"base-uri 'none'; form-action 'self' {form_action}; frame-ancestors 'none'",
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
         "X-Frame-Options": "DENY",
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "same-origin",
@@ -241,9 +245,9 @@ def _html(title: str, body: str, status: int, *, form_action: str = "") -> HTMLR
     return HTMLResponse(head + body, status, headers=headers)
 
 
-def _redirect(url: str) -> RedirectResponse:
-    headers = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-    return RedirectResponse(url, 303, headers=headers)
+def _back(title: str, asked: ConsentRequest, url: str) -> HTMLResponse:
+    target = escape(target_of(asked.redirect_uri))
+    return _html(title, _BACK.format(title=title, url=escape(url), target=target), 200)
 
 
 def _mac(key: bytes, text: str) -> str:
