@@ -13,7 +13,11 @@ from typing import Any
 
 from probe import chromium
 
-READ = "Object.fromEntries([...document.querySelectorAll('[id]')].map(e => [e.id, e.innerText]))"
+READ = """
+Object.fromEntries([...document.querySelectorAll("[id]")].map(
+  e => [e.id, e.checkVisibility() ? e.innerText : null]
+))
+"""
 OPEN = "for (const part of document.querySelectorAll('details')) part.open = {open}"
 # What is wider than the window, or than the box that it is in, would have to be scrolled.
 TOO_WIDE = """
@@ -65,7 +69,9 @@ def main() -> None:
     """Print what was seen as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url")
-    parser.add_argument("--flag", action="append", default=[], help="of Chromium's, again and again")
+    parser.add_argument(
+        "--flag", action="append", default=[], help="of Chromium's, again and again"
+    )
     parser.add_argument("--widths", nargs="*", type=int, default=[320, 1280], help="in CSS pixels")
     parser.add_argument("--root", help="certificate to trust")
     options = parser.parse_args()

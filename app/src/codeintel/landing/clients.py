@@ -31,8 +31,8 @@ _MAKE = "on the host, codeintel token add NAME makes one and shows it once"
 SIGN_IN: dict[Auth, SignIn] = {
     "owner": SignIn(
         "Owner's password",
-        "This is for the owner. A client that connects opens a page of this server, which says who asks "
-        f"for what and wants the password. Scripts have a token: {_MAKE}.",
+        "This is for the owner. A client that connects opens a page of this server, which says "
+        f"who asks for what and wants the password. Scripts have a token: {_MAKE}.",
         "A page of this server opens. See who asks, then type the owner's password.",
     ),
     "tokens": SignIn(
@@ -42,8 +42,8 @@ SIGN_IN: dict[Auth, SignIn] = {
     ),
     "oidc": SignIn(
         "Identity provider",
-        "This is for those whom the owner lets in. A client that connects opens the page of the identity "
-        f"provider. Scripts have a token: {_MAKE}.",
+        "This is for those whom the owner lets in. A client that connects opens the page of the "
+        f"identity provider. Scripts have a token: {_MAKE}.",
         "The page of the identity provider opens. Sign in there.",
     ),
     "none": SignIn(
@@ -89,7 +89,7 @@ def _chatgpt(mcp_url: str, auth: Auth) -> tuple[Step, ...]:
         return (_takes_no_token("ChatGPT"),)
     return (
         Step(
-            "In Settings › Apps & Connectors (on some accounts Apps, or Connectors), open Advanced "
+            "In Settings > Apps & Connectors (on some accounts Apps, or Connectors), open Advanced "
             "settings and turn on Developer mode. In a workspace an admin has to allow it first."
         ),
         Step("Back there, choose Create, and give this as the server's address:", mcp_url),
@@ -99,7 +99,7 @@ def _chatgpt(mcp_url: str, auth: Auth) -> tuple[Step, ...]:
             else "As authentication choose OAuth, and leave all else as it is; then Create."
         ),
         *_browser(auth),
-        Step("In a chat, choose it under + › Developer mode (or + › More)."),
+        Step("In a chat, choose it under + > Developer mode (or + > More)."),
     )
 
 
@@ -108,13 +108,13 @@ def _claude(mcp_url: str, auth: Auth) -> tuple[Step, ...]:
         return (_takes_no_token("Claude"),)
     return (
         Step(
-            "In Customize › Connectors (before: Settings › Connectors) choose + › Add custom connector. "
-            "In an organization an owner does this, in its settings."
+            "In Customize > Connectors (before: Settings > Connectors) choose + > Add custom "
+            "connector. In an organization an owner does this, in its settings."
         ),
         Step("Name it codeintel, and give this as the address:", mcp_url),
         Step("Leave the advanced settings empty; choose Add, then Connect."),
         *_browser(auth),
-        Step("In a chat, turn it on under + › Connectors."),
+        Step("In a chat, turn it on under + > Connectors."),
     )
 
 
@@ -128,7 +128,7 @@ def _claude_code(mcp_url: str, auth: Auth) -> tuple[Step, ...]:
         )
     return (
         Step("Add the server:", add),
-        Step("Start claude, type /mcp, and choose codeintel › Authenticate.")
+        Step("Start claude, type /mcp, and choose codeintel > Authenticate.")
         if SIGN_IN[auth].browser
         else Step("Start claude; /mcp shows the server as connected."),
         *_browser(auth),
@@ -172,7 +172,7 @@ def _vs_code(mcp_url: str, auth: Auth) -> tuple[Step, ...]:
             json.dumps({"servers": {NAME: server}, **inputs}, indent=2),
         ),
         Step(
-            "Start it by MCP: List Servers › codeintel › Start Server."
+            "Start it by MCP: List Servers > codeintel > Start Server."
             + (" It asks for the token once." if auth == "tokens" else "")
         ),
         *_browser(auth),
@@ -214,8 +214,8 @@ def _script(mcp_url: str, auth: Auth) -> tuple[Step, ...]:
 
 def _takes_no_token(client: str) -> Step:
     return Step(
-        f"{client} signs in with OAuth and takes no token, and this server lets in by tokens alone. "
-        "It can connect once the owner sets CODEINTEL_AUTH to owner or oidc."
+        f"{client} signs in with OAuth and takes no token, and this server lets in by tokens "
+        "alone. It can connect once the owner sets CODEINTEL_AUTH to owner or oidc."
     )
 
 

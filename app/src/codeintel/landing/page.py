@@ -28,9 +28,7 @@ def render(mcp_url: str, auth: Auth, *, ready: bool) -> str:
 
 def _client(client: Client) -> str:
     steps = "\n".join(f"<li>{_step(step)}</li>" for step in client.steps)
-    return (
-        f"<details>\n<summary>{escape(client.name)}</summary>\n<ol>\n{steps}\n</ol>\n</details>"
-    )
+    return f"<details>\n<summary>{escape(client.name)}</summary>\n<ol>\n{steps}\n</ol>\n</details>"
 
 
 def _step(step: Step) -> str:
