@@ -6,9 +6,11 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from hashlib import sha256
+from html import escape
 from html.parser import HTMLParser
+from pathlib import Path
 from threading import Thread
 from typing import get_args
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -18,9 +20,13 @@ import pytest
 import uvicorn
 from codeintel import __version__
 from codeintel.app import create_app
-from codeintel.landing.clients import Auth, clients
+from codeintel.auth.passwords import hash_password
+from codeintel.auth.store import AuthStore
+from codeintel.auth.tokens import add_token
+from codeintel.landing.clients import SIGN_IN, Auth, clients
 from codeintel.landing.page import render
 from codeintel.settings import Settings
+from pydantic import SecretStr
 
 pytestmark = pytest.mark.anyio
 
@@ -177,32 +183,62 @@ def test_tokens_are_asked_for_where_they_are_of_use(auth: Auth) -> None:
         assert (snippets(auth, client) == []) == (auth == "tokens")
 
 
-@pytest.fixture
-def mcp_url(index: Index, settings: Settings) -> Iterator[str]:
-    index({"a.py": "def check_passwords(): ...\n"}, "main")
+@contextmanager
+def listening(settings: Settings, **changes: object) -> Iterator[str]:
+    """Serve on a port of this machine; yields the address of the endpoint."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        app = create_app(settings.model_copy(update={"public_url": url}))
+        app = create_app(settings.model_copy(update={"public_url": url, **changes}))
         server = uvicorn.Server(uvicorn.Config(app, log_config=None))
         thread = Thread(target=server.run, args=([listener],))
         thread.start()
-        yield f"{url}/mcp"
-        server.should_exit = True
-        thread.join()
+        try:
+            yield f"{url}/mcp"
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
-@pytest.mark.parametrize("auth", ["tokens", "none"])
-def test_what_a_script_copies_runs(mcp_url: str, auth: Auth) -> None:
-    """The token is one that nobody asks for."""
-    [steps] = [client.steps for client in clients(mcp_url, auth) if client.name == "A script"]
-    *_, curl, program = [step.snippet for step in steps if step.snippet]
-    environment = os.environ | {"CODEINTEL_TOKEN": "not-asked-for"}
+@pytest.mark.parametrize("auth", ["owner", "tokens", "none"])
+def test_what_a_script_copies_runs(
+    settings: Settings, index: Index, tmp_path: Path, auth: Auth
+) -> None:
+    index({"a.py": "def check_passwords(): ...\n"}, "main")
+    token = add_token(AuthStore(tmp_path), "script", None)
 
-    def output(*command: str) -> str:
+    def run(*command: str, token: str = token) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"CODEINTEL_TOKEN": token}
         return subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=True, timeout=30
-        ).stdout
+            command, env=environment, capture_output=True, text=True, check=False, timeout=30
+        )
 
-    tools = json.loads(output("bash", "-c", curl))["result"]["tools"]
-    assert "search" in {tool["name"] for tool in tools}
-    assert "check_passwords" in output(sys.executable, "-c", program)
+    password = SecretStr(hash_password("correct horse battery"))
+    with listening(settings, auth=auth, state_dir=tmp_path, owner_password=password) as mcp_url:
+        [steps] = [client.steps for client in clients(mcp_url, auth) if client.name == "A script"]
+        *_, curl, program = [step.snippet for step in steps if step.snippet]
+        assert escape(SIGN_IN[auth].name) in httpx2.get(mcp_url.removesuffix("mcp")).text
+        listed = run("bash", "-c", curl)
+        tools = json.loads(listed.stdout)["result"]["tools"]
+        assert "search" in {tool["name"] for tool in tools}
+        answered = run(sys.executable, "-c", program)
+        assert "check_passwords" in answered.stdout, answered.stderr
+        refused = run("bash", "-c", curl, token="made-up").stdout
+        assert ("invalid_token" in refused) == (auth != "none")
+
+
+def test_where_tokens_alone_come_in_nothing_offers_to_sign_in(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """Else a client, such as Cursor, would leave the header out in which it has the token."""
+    with listening(settings, auth="tokens", state_dir=tmp_path) as mcp_url:
+        refused = httpx2.post(mcp_url, json={})
+        assert refused.status_code == 401
+        assert "resource_metadata" not in refused.headers["www-authenticate"]
+        for path in (
+            "oauth-protected-resource",
+            "oauth-protected-resource/mcp",
+            "oauth-authorization-server",
+            "openid-configuration",
+        ):
+            address = mcp_url.replace("/mcp", f"/.well-known/{path}")
+            assert httpx2.get(address).status_code == 404, path

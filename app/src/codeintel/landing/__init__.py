@@ -12,17 +12,15 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from codeintel.context import ApplicationContext
-from codeintel.landing.clients import Auth
 from codeintel.landing.page import SCRIPT, STYLE, render
 
 __all__ = ["landing_page"]
 
 
-def landing_page(
-    context: ApplicationContext, auth: Auth = "owner"
-) -> Callable[[Request], Awaitable[HTMLResponse]]:
-    """Return an endpoint that tells how to connect where `auth` is how clients come in."""
-    pages = {ready: render(context.settings.mcp_url, auth, ready=ready) for ready in (True, False)}
+def landing_page(context: ApplicationContext) -> Callable[[Request], Awaitable[HTMLResponse]]:
+    """Return an endpoint that shows the state of `context`, and how to connect to it."""
+    settings = context.settings
+    pages = {ready: render(settings.mcp_url, settings.auth, ready=ready) for ready in (True, False)}
 
     async def show(_request: Request) -> HTMLResponse:
         return HTMLResponse(pages[context.ready(context.indexes.scan())], headers=_HEADERS)
