@@ -207,7 +207,7 @@ def test_what_a_script_copies_runs(
     token = add_token(AuthStore(tmp_path), "script", None)
 
     def run(*command: str, token: str = token) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"CODEINTEL_TOKEN": token}
+        environment = os.environ | {"MCP_TOKEN": token}
         return subprocess.run(
             command, env=environment, capture_output=True, text=True, check=False, timeout=30
         )

@@ -6,7 +6,7 @@ import base64
 from typing import Any
 
 import pytest
-from lab import ROOT, python_on
+from lab import ROOT, Curl, python_on
 from testinfra.host import Host
 
 ARTIFACTS = ROOT / ".cache/artifacts"
@@ -38,13 +38,14 @@ def look(browser: Host, protocol: str) -> Any:  # noqa: ANN401 - its own JSON
     )
 
 
-def test_it_fits_works_and_breaks_no_policy_over_http3(browser: Host) -> None:
+def test_it_fits_works_and_breaks_no_policy_over_http3(browser: Host, curl: Curl) -> None:
     seen = look(browser, "HTTP/3")
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
     for width, name in {"1280": "landing.png", "320": "landing-phone.png"}.items():
         (ARTIFACTS / name).write_bytes(base64.b64decode(seen["shots"][width]))
     assert seen["read"]["protocol"] == "HTTP/3"
-    assert "Ready" in seen["read"]["state"]
+    ready = curl("https://mcp.test/api/readyz").status == 200
+    assert seen["read"]["state"] == ("Ready" if ready else "Not ready")
     assert seen["read"]["hint"] is None
     assert seen["too_wide"] == {"320": [], "1280": []}
     assert seen["copied"] == ["Copied", "https://mcp.test/mcp"]

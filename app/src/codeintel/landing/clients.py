@@ -11,7 +11,7 @@ Auth = Literal["owner", "tokens", "oidc", "none"]
 NAME = "codeintel"
 """What clients call this server."""
 
-TOKEN = "CODEINTEL_TOKEN"  # noqa: S105 - the name of a variable
+TOKEN = "MCP_TOKEN"  # noqa: S105 - the name of a variable
 """The environment variable that the examples keep a token in."""
 
 
