@@ -221,7 +221,10 @@ def _takes_no_token(client: str) -> Step:
 
 def _have_token(shell: str = "") -> Step:
     where = f"In the shell {shell}" if shell else "In the shell"
-    return Step(f"{where}, have a token:", f"read -rs {TOKEN} && export {TOKEN}")
+    return Step(
+        f"{where}, run this, paste a token, which is not shown, and press Enter:",
+        f"read -rs {TOKEN} && export {TOKEN}",
+    )
 
 
 def _browser(auth: Auth) -> tuple[Step, ...]:
