@@ -51,7 +51,7 @@ def build_api(
                 for name in sorted({*indexes.ready, *indexes.broken})
             },
         }
-        ready = bool(indexes.ready) and not draining
+        ready = context.ready(indexes)
         body = {"status": "ready" if ready else "unavailable", "checks": checks}
         return JSONResponse(body, 200 if ready else 503, headers={"Cache-Control": "no-store"})
 

@@ -81,7 +81,7 @@ def create_app(settings: Settings, server: FastMCP | None = None) -> Starlette:
 
     composite = Starlette(
         routes=[
-            Route("/", landing_page(settings.mcp_url), middleware=limited),
+            Route("/", landing_page(context), middleware=limited),
             Mount("/api", api, middleware=limited),
             # Last, because it answers for all other paths: OAuth routes live at the root.
             Mount("/", mcp_app),
