@@ -35,11 +35,15 @@ STORES = ("redis", "rediss", "redis+unix", "valkey", "valkeys", "valkey+unix")
 MIN_KEY_LENGTH = 32
 
 
+def default_state_dir() -> Path:
+    """Return ``$STATE_DIRECTORY`` under systemd, the current directory elsewhere."""
+    # systemd joins several state directories with colons; the first one is ours.
+    return Path(os.environ.get("STATE_DIRECTORY", "").split(":")[0] or ".")
+
+
 def default_index_dir() -> Path:
     """Return ``$STATE_DIRECTORY/indexes`` under systemd, ``./indexes`` elsewhere."""
-    # systemd joins several state directories with colons; the first one is ours.
-    state = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-    return Path(state or ".") / "indexes"
+    return default_state_dir() / "indexes"
 
 
 def parse_limit(value: object) -> RateLimitItem:
@@ -121,6 +125,27 @@ class Settings(BaseSettings):
 
     shared_key: SecretStr = SecretStr("")
     """What all instances seal with that clients carry from one of them to another."""
+
+    state_dir: Path = Field(default_factory=default_state_dir)
+    """Directory of what authentication has to remember."""
+
+    redirect_uris: list[str] = Field(default_factory=list)
+    """Callbacks of clients that are allowed beside the known ones and loopback."""
+
+    client_documents: bool = False
+    """Accept client ids that are addresses of documents, which the server fetches."""
+
+    oidc_issuer: str = ""
+    """The identity provider, as it calls itself in `iss`."""
+
+    oidc_client_id: str = ""
+    """What the identity provider calls this server."""
+
+    oidc_client_secret: SecretStr = SecretStr("")
+    """How this server proves that to the identity provider."""
+
+    oidc_allowed: list[str] = Field(default_factory=list)
+    """Subjects, and verified e-mail addresses, that may come in."""
 
     @field_validator("public_url")
     @classmethod

@@ -1,0 +1,1 @@
+"""Who may call: the ways in which the server authenticates its clients."""
