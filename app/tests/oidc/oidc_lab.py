@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import urljoin
 
 import httpx2
@@ -120,7 +121,8 @@ class Browser:
             for _ in range(30):
                 page = await self._send(client, request)
                 self.pages.append(page)
-                if location := page.headers.get("location"):
+                refresh = page.headers.get("refresh", "").partition("url=")[2]
+                if location := page.headers.get("location", refresh):
                     if location.startswith(until):
                         return page
                     request = client.build_request("GET", urljoin(str(page.url), location))
@@ -155,8 +157,12 @@ class Visitor(OAuth):
         self.visit: asyncio.Task[httpx2.Response] | None = None
 
     async def redirect_handler(self, authorization_url: str) -> None:
+        with patch("webbrowser.open", self._open):
+            await super().redirect_handler(authorization_url)
+
+    def _open(self, url: str) -> None:
         assert self.browser is not None, "the client has to sign in again"
-        self.visit = asyncio.create_task(self.browser.visit(authorization_url))
+        self.visit = asyncio.create_task(self.browser.visit(url))
 
 
 async def call_tool(url: str, browser: Browser | None, storage: MemoryStore) -> str:
@@ -179,12 +185,11 @@ async def tokens_of(storage: MemoryStore, url: str) -> dict[str, Any]:
 
 
 async def status_with(url: str, token: str) -> int:
-    """Return the status of a call with `token`."""
-    headers = {
-        "Authorization": f"Bearer {token}",
-        "Accept": "application/json, text/event-stream",
-    }
-    call = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    """Return the status of a request with `token`."""
+    headers = {"Authorization": f"Bearer {token}", "Accept": "application/json, text/event-stream"}
+    about = {"name": "test", "version": "1"}
+    params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": about}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
     async with httpx2.AsyncClient(timeout=30) as client:
         answer = await client.post(url, json=call, headers=headers)
         return answer.status_code

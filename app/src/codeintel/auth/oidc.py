@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -35,6 +36,8 @@ from key_value.aio.stores.filetree import (
     FileTreeV1KeySanitizationStrategy,
 )
 from key_value.aio.wrappers.encryption import FernetEncryptionWrapper
+from mcp.server.auth.middleware.client_auth import AuthenticationError, ClientAuthenticator
+from mcp.server.auth.provider import AccessToken as SdkAccessToken
 from mcp.server.auth.provider import (
     AuthorizationCode,
     AuthorizationParams,
@@ -42,12 +45,14 @@ from mcp.server.auth.provider import (
     RegistrationError,
     TokenError,
 )
+from mcp.server.auth.routes import cors_middleware
 from mcp.server.auth.settings import ClientRegistrationOptions, RevocationOptions
 from mcp.shared.auth import InvalidRedirectUriError, OAuthClientInformationFull, OAuthToken
 from pydantic import AnyHttpUrl, AnyUrl, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
 
 from codeintel.auth.discovery import NEEDED, WELCOME, discover
 from codeintel.auth.redirects import is_allowed
@@ -83,6 +88,9 @@ MAX_STRANGERS = 1_000
 
 CULL_SECONDS = 600
 """How often what has expired is removed from the disk."""
+
+REFUSAL_SECONDS = 20
+"""How long a person reads why, before the client is told."""
 
 SECRET_BYTES = 32
 
@@ -405,7 +413,7 @@ class OidcProxy(OIDCProxy):
         return _guarded(await super()._handle_consent(request))
 
     async def _handle_idp_callback(self, request: Request) -> HTMLResponse | RedirectResponse:
-        """End a flow, with the reason sent to the client when it ends without a code."""
+        """End a flow; when it ends without a code, say why to the person and to the client."""
         _ENDED.set(None)
         name = request.query_params.get("state", "")
         transaction = await self._transaction_store.get(key=name)
@@ -417,10 +425,35 @@ class OidcProxy(OIDCProxy):
         told = {"error": ended.code, "error_description": _ascii(str(ended))}
         if transaction.client_state:
             told["state"] = transaction.client_state
-        url = build_client_redirect(transaction.client_redirect_uri, told, iss=str(self.issuer_url))
-        refusal = RedirectResponse(url, 302)
+        uri = transaction.client_redirect_uri
+        refusal = _refusal(ended, build_client_redirect(uri, told, iss=str(self.issuer_url)))
         self._clear_consent_binding_cookie(request, refusal, name)
         return refusal
+
+    def get_routes(self, mcp_path: str | None = None) -> list[Route]:
+        """Return FastMCP's routes, but one."""
+        own = Route(
+            "/revoke",
+            cors_middleware(self._revoke, ["POST", "OPTIONS"]),
+            methods=["POST", "OPTIONS"],
+        )
+        routes = super().get_routes(mcp_path)
+        return [own if route.path == own.path else route for route in routes]
+
+    async def _revoke(self, request: Request) -> Response:
+        """RFC 7009; the SDK's own handler does not understand clients that have no secret."""
+        try:
+            client = await ClientAuthenticator(self).authenticate_request(request)
+        except AuthenticationError as error:
+            said = {"error": "invalid_client", "error_description": error.message}
+            return JSONResponse(said, 401)
+        value = (await request.form()).get("token")
+        if not isinstance(value, str):
+            return JSONResponse({"error": "invalid_request"}, 400)
+        token = await self.load_access_token(value) or await self.load_refresh_token(client, value)
+        if token is not None and token.client_id == client.client_id:
+            await self.revoke_token(token)
+        return Response(headers={"Cache-Control": "no-store"})
 
     # Tokens
 
@@ -484,7 +517,7 @@ class OidcProxy(OIDCProxy):
         # What is stored stays as it is.
         return upstream_token_set.model_copy(update={"expires_at": now + RETRY_SECONDS})
 
-    async def revoke_token(self, token: AccessToken | RefreshToken) -> None:  # type: ignore[override]
+    async def revoke_token(self, token: SdkAccessToken | RefreshToken) -> None:
         """End the session of a token here, which FastMCP leaves to the provider, and there."""
         name: str | None = token.token
         if isinstance(token, RefreshToken):
@@ -515,11 +548,14 @@ def build_oidc(settings: Settings) -> AuthProvider:
 
 
 def end_sessions(state_dir: Path) -> int:
-    """Forget all sessions; a running server forgets them too. Return how many files that were."""
-    files = list((state_dir / FOLDER / "sessions").glob("*/*.json"))
-    for file in files:
-        file.unlink(missing_ok=True)
-    return len(files)
+    """End all sessions, of a running server too; return how many there were. Clients stay."""
+    folder = state_dir / FOLDER / "sessions"
+    for code in folder.glob("*authorization_codes*/*.json"):
+        code.unlink(missing_ok=True)
+    sessions = list(folder.glob("*upstream_tokens*/*.json"))
+    for session in sessions:
+        session.unlink(missing_ok=True)
+    return len(sessions)
 
 
 def _secret(folder: Path) -> str:
@@ -571,6 +607,26 @@ def _guarded(
 ) -> HTMLResponse | RedirectResponse:
     response.headers["Content-Security-Policy"] = PAGE_POLICY
     return response
+
+
+def _refusal(ended: _FlowError, url: str) -> HTMLResponse:
+    """Return a page with the reason, which goes on to the client: most of them only say denied."""
+    page = (
+        "<!doctype html><html lang=en><meta charset=utf-8><title>Not signed in</title>"
+        "<meta name=viewport content='width=device-width'>"
+        "<style>body{font:1.1rem/1.5 system-ui;max-width:34rem;margin:15vh auto;padding:0 1rem}"
+        "</style><h1>Not signed in</h1>"
+        f"<p>{escape(str(ended))}.</p>"
+        "<p>To come in as somebody else, sign out at the identity provider first.</p>"
+        f'<p><a href="{escape(url)}">Back</a></p>'
+    )
+    status = 403 if ended.code == "access_denied" else 502
+    headers = {
+        "Content-Security-Policy": PAGE_POLICY,
+        "Cache-Control": "no-store",
+        "Refresh": f"{REFUSAL_SECONDS}; url={url}",
+    }
+    return HTMLResponse(page, status, headers)
 
 
 def _ascii(text: str) -> str:
