@@ -16,10 +16,6 @@ from urllib.parse import urljoin
 import httpx2
 import uvicorn
 from codeintel.app import create_app
-from codeintel.auth.oidc import build_oidc
-from codeintel.context import create_context
-from codeintel.metrics import Metrics
-from codeintel.server import build_server
 from codeintel.settings import Settings
 from fastmcp import Client
 from fastmcp.client.auth import OAuth
@@ -74,9 +70,7 @@ def provider(
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[str]:
     """Run the composite behind the provider at its public address; yield the address of /mcp."""
-    server = build_server(create_context(settings), Metrics())
-    server.auth = build_oidc(settings)
-    app = create_app(settings, server)
+    app = create_app(settings)
     port = int(settings.public_url.rsplit(":", 1)[1])
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, lifespan="on")
     running = uvicorn.Server(config)

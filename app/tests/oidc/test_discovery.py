@@ -76,7 +76,7 @@ def start(tmp_path: Path, stub: Stub) -> Callable[..., OidcProxy]:
             "oidc_issuer": stub.issuer,
             "oidc_client_id": "edge",
             "oidc_client_secret": SecretStr("secret"),
-            "oidc_allowed": ["me@example.com"],
+            "oidc_allowed": ("me@example.com",),
         }
         proxy = build_oidc(Settings(**(values | changed)))
         assert isinstance(proxy, OidcProxy)
@@ -91,7 +91,7 @@ def start(tmp_path: Path, stub: Stub) -> Callable[..., OidcProxy]:
         ("oidc_issuer", ""),
         ("oidc_client_id", ""),
         ("oidc_client_secret", SecretStr("")),
-        ("oidc_allowed", []),
+        ("oidc_allowed", ()),
     ],
 )
 def test_the_start_is_refused_without(

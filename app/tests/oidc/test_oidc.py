@@ -9,7 +9,7 @@ import anyio
 import httpx2
 import pytest
 from codeintel.auth import oidc
-from codeintel.auth.oidc import end_sessions
+from codeintel.cli import main
 from codeintel.settings import Settings
 from key_value.aio.stores.memory import MemoryStore
 from oidc_lab import (
@@ -44,13 +44,14 @@ def edge(index: Callable[..., object], index_dir: Path, tmp_path: Path) -> Edge:
 
     def settings(issuer: str = "", *allowed: str, secret: str = SECRET) -> Settings:
         return Settings(
+            auth="oidc",
             public_url=public_url,
             index_dir=index_dir,
             state_dir=tmp_path / "state",
             oidc_issuer=issuer,
             oidc_client_id="edge",
             oidc_client_secret=SecretStr(secret),
-            oidc_allowed=list(allowed),
+            oidc_allowed=allowed,
         )
 
     return settings
@@ -92,13 +93,14 @@ async def post(url: str, path: str, **form: str) -> httpx2.Response:
         return await client.post(url.replace("/mcp", path), data=form)
 
 
-async def refresh(url: str, tokens: dict[str, str]) -> httpx2.Response:
+async def refresh(url: str, tokens: dict[str, str], **more: str) -> httpx2.Response:
     return await post(
         url,
         "/token",
         grant_type="refresh_token",
         refresh_token=tokens["refresh_token"],
         client_id=tokens["client_id"],
+        **more,
     )
 
 
@@ -223,7 +225,7 @@ async def test_all_sessions_can_be_ended(edge: Edge) -> None:
         async with serving(edge(issuer, ALICE)) as url:
             await call_tool(url, Browser("alice"), storage)
             token = (await tokens_of(storage, url))["access_token"]
-            assert end_sessions(edge().state_dir)
+            assert main(["revoke", "--state-dir", str(edge().state_dir)]) == 0
             assert await status_with(url, token) == 401
             assert "needle" in await call_tool(url, Browser("alice"), storage)
 
@@ -312,7 +314,7 @@ async def test_codes_go_where_the_client_has_said_only(edge: Edge) -> None:
 async def test_a_client_registered_when_the_list_was_longer_is_refused(edge: Edge) -> None:
     mine = "https://me.example/callback"
     with provider(callback(edge)) as (issuer, _):
-        longer = edge(issuer, ALICE).model_copy(update={"redirect_uris": [mine]})
+        longer = edge(issuer, ALICE).model_copy(update={"redirect_uris": (mine,)})
         async with serving(longer) as url, httpx2.AsyncClient() as client:
             client_id = (await register(url, mine)).json()["client_id"]
             assert (await client.get(begin(url, client_id, mine))).status_code == 302
@@ -333,6 +335,40 @@ async def test_strangers_give_way(edge: Edge, monkeypatch: pytest.MonkeyPatch) -
             assert (await refresh(url, await tokens_of(storage, url))).status_code == 200
 
 
+async def test_strangers_leave_little(edge: Edge) -> None:
+    with provider(callback(edge)) as (issuer, _):
+        async with serving(edge(issuer, ALICE)) as url:
+            answer = await register(url, f"{ELSEWHERE}?{'x' * 4_000}")
+            assert answer.status_code == 400
+            client_id = (await register(url, ELSEWHERE)).json()["client_id"]
+            form = parse_qs(urlsplit(begin(url, client_id, state="x" * 4_000)).query)
+            answer = await post(
+                url, "/authorize", **{name: value for name, [value] in form.items()}
+            )
+            assert "error=invalid_request" in answer.headers["location"]
+
+
+async def test_tokens_with_a_name_work_beside(
+    edge: Edge, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with provider(callback(edge)) as (issuer, _):
+        async with serving(edge(issuer, ALICE)) as url:
+            main(["token", "add", "script", "--state-dir", str(edge().state_dir)])
+            assert await status_with(url, capsys.readouterr().out.strip()) == 200
+
+
+async def test_tokens_are_for_this_server(edge: Edge) -> None:
+    storage = MemoryStore()
+    with provider(callback(edge)) as (issuer, _):
+        async with serving(edge(issuer, ALICE)) as url:
+            await call_tool(url, Browser("alice"), storage)
+            tokens = await tokens_of(storage, url)
+            answer = await refresh(url, tokens, resource="https://other.example/mcp")
+            assert answer.status_code == 400
+            assert answer.json()["error"] == "invalid_target"
+            assert (await refresh(url, tokens, resource=url)).status_code == 200
+
+
 async def test_metadata_names_what_there_is(edge: Edge) -> None:
     with provider(callback(edge)) as (issuer, _):
         async with serving(edge(issuer, ALICE)) as url, httpx2.AsyncClient() as client:
@@ -343,6 +379,13 @@ async def test_metadata_names_what_there_is(edge: Edge) -> None:
             assert metadata["revocation_endpoint"] == f"{origin}/revoke"
             assert metadata["code_challenge_methods_supported"] == ["S256"]
             assert "scopes_supported" not in metadata
+            for alias, place in (
+                ("openid-configuration", "oauth-authorization-server"),
+                ("oauth-protected-resource", "oauth-protected-resource/mcp"),
+            ):
+                one = await client.get(f"{origin}/.well-known/{alias}")
+                other = await client.get(f"{origin}/.well-known/{place}")
+                assert one.json() == other.json()
             refusal = await client.post(url, json={})
             assert refusal.status_code == 401
             assert "resource_metadata=" in refusal.headers["www-authenticate"]

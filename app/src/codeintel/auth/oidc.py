@@ -7,22 +7,21 @@ one client. What this adds: the list, at the end of each flow, at each refresh a
 import asyncio
 import json
 import logging
-import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 from urllib.parse import quote
 
 import httpx2
 from cryptography.fernet import Fernet
 from fastmcp.server.auth import AccessToken, AuthProvider, TokenVerifier
+from fastmcp.server.auth.auth import PrivateKeyJWTClientAuthenticator, TokenHandler
+from fastmcp.server.auth.identity_assertion import normalize_resource_url
 from fastmcp.server.auth.jwt_issuer import derive_jwt_key
 from fastmcp.server.auth.oauth_proxy.models import ProxyDCRClient, UpstreamTokenSet
 from fastmcp.server.auth.oauth_proxy.upstream import AsyncOAuth2Client, OAuthError
@@ -41,6 +40,7 @@ from mcp.server.auth.provider import AccessToken as SdkAccessToken
 from mcp.server.auth.provider import (
     AuthorizationCode,
     AuthorizationParams,
+    AuthorizeError,
     RefreshToken,
     RegistrationError,
     TokenError,
@@ -55,12 +55,10 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from codeintel.auth.discovery import NEEDED, WELCOME, discover
+from codeintel.auth.oidc_state import open_folder, read_secret, sessions_in
 from codeintel.auth.redirects import is_allowed
 from codeintel.errors import CodeintelError
 from codeintel.settings import PREFIX, Settings
-
-FOLDER = "oidc"
-"""Where the state directory has what this mode remembers."""
 
 ALGORITHMS = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"}
@@ -86,13 +84,14 @@ STRANGER_SECONDS = 7 * 24 * 3600
 MAX_STRANGERS = 1_000
 """Such clients at once; the oldest give way."""
 
+MAX_REQUEST = 4_000
+"""Characters of what a stranger can have remembered."""
+
 CULL_SECONDS = 600
 """How often what has expired is removed from the disk."""
 
 REFUSAL_SECONDS = 20
 """How long a person reads why, before the client is told."""
-
-SECRET_BYTES = 32
 
 PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
@@ -309,13 +308,13 @@ class OidcProxy(OIDCProxy):
 
     def __init__(self, settings: Settings, metadata: dict[str, Any]) -> None:
         """Serve for the provider that says `metadata` of itself."""
-        folder = settings.state_dir / FOLDER
-        secret = _secret(folder)
+        folder = open_folder(settings.state_dir)
+        secret = read_secret(folder)
         self.guests = Guests(settings.oidc_allowed)
         self.identities = _Identities(metadata, settings.oidc_client_id, self.guests)
         self._metadata = metadata
         self._extra = tuple(settings.redirect_uris)
-        self._files = _files(folder / "sessions")
+        self._files = _files(sessions_in(folder))
         self._cull_due = 0.0
         self._culling: asyncio.Task[None] | None = None
         self._strangers: OrderedDict[str, None] = OrderedDict()
@@ -381,6 +380,8 @@ class OidcProxy(OIDCProxy):
         for uri in client_info.redirect_uris or ():
             if not is_allowed(str(uri), self._extra):
                 raise RegistrationError("invalid_redirect_uri", f"{uri} is not allowed")
+        if len(client_info.model_dump_json(exclude_none=True)) > MAX_REQUEST:
+            raise RegistrationError("invalid_client_metadata", "it is too long")
         await super().register_client(client_info)
         name = client_info.client_id
         if stored := await self._client_store.get(key=name):
@@ -406,6 +407,8 @@ class OidcProxy(OIDCProxy):
         self, client: OAuthClientInformationFull, params: AuthorizationParams
     ) -> str:
         """Begin a flow."""
+        if len(params.model_dump_json()) > MAX_REQUEST:
+            raise AuthorizeError("invalid_request", "the request is too long")
         self._cull()
         return await super().authorize(client, params)
 
@@ -431,14 +434,45 @@ class OidcProxy(OIDCProxy):
         return refusal
 
     def get_routes(self, mcp_path: str | None = None) -> list[Route]:
-        """Return FastMCP's routes, but one."""
-        own = Route(
-            "/revoke",
-            cors_middleware(self._revoke, ["POST", "OPTIONS"]),
-            methods=["POST", "OPTIONS"],
-        )
-        routes = super().get_routes(mcp_path)
-        return [own if route.path == own.path else route for route in routes]
+        """Return FastMCP's routes, with what is missing there, as `OwnerProvider` does."""
+        ours = {
+            "/token": cors_middleware(self._token, ["POST", "OPTIONS"]),
+            "/revoke": cors_middleware(self._revoke, ["POST", "OPTIONS"]),
+        }
+        routes = [
+            Route(route.path, ours.get(route.path, route.endpoint), methods=route.methods)
+            for route in super().get_routes(mcp_path)
+        ]
+        known = "/.well-known"
+        resource = f"{known}/oauth-protected-resource"
+        also = {
+            f"{known}/oauth-authorization-server": f"{known}/openid-configuration",
+            f"{resource}{mcp_path}": resource,
+        }
+        aliases = [
+            Route(also[route.path], route.endpoint, methods=route.methods)
+            for route in routes
+            if route.path in also
+        ]
+        return routes + aliases
+
+    async def _token(self, request: Request) -> Response:
+        resource = (await request.form()).get("resource")
+        if resource is not None and not self._is_here(str(resource)):
+            said = {"error": "invalid_target", "error_description": "that is another server"}
+            return JSONResponse(said, 400, {"Cache-Control": "no-store"})
+        authenticator = ClientAuthenticator(self)
+        if self._cimd_manager is not None:
+            authenticator = PrivateKeyJWTClientAuthenticator(
+                self, self._cimd_manager, self.token_endpoint_url
+            )
+        handler = TokenHandler(provider=self, client_authenticator=authenticator)
+        answer: Response = await handler.handle(request)
+        return answer
+
+    def _is_here(self, resource: str) -> bool:
+        here = (normalize_resource_url(str(url)) for url in (self._resource_url, self.base_url))
+        return normalize_resource_url(resource) in here
 
     async def _revoke(self, request: Request) -> Response:
         """RFC 7009; the SDK's own handler does not understand clients that have no secret."""
@@ -542,39 +576,11 @@ def build_oidc(settings: Settings) -> AuthProvider:
             raise CodeintelError(f"{PREFIX}AUTH=oidc needs {PREFIX}OIDC_{name.upper()}")
     if not settings.oidc_client_secret.get_secret_value():
         raise CodeintelError(f"{PREFIX}AUTH=oidc needs {PREFIX}OIDC_CLIENT_SECRET")
-    folder = settings.state_dir / FOLDER
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return OidcProxy(settings, discover(settings.oidc_issuer, folder / "provider.json"))
-
-
-def end_sessions(state_dir: Path) -> int:
-    """End all sessions, of a running server too; return how many there were. Clients stay."""
-    folder = state_dir / FOLDER / "sessions"
-    for code in folder.glob("*authorization_codes*/*.json"):
-        code.unlink(missing_ok=True)
-    sessions = list(folder.glob("*upstream_tokens*/*.json"))
-    for session in sessions:
-        session.unlink(missing_ok=True)
-    return len(sessions)
-
-
-def _secret(folder: Path) -> str:
-    """Return the secret of the state directory, which seals what is stored; make it if need be."""
-    file = folder / "secret"
-    if not file.exists():
-        with NamedTemporaryFile("w", dir=folder) as fresh:
-            fresh.write(secrets.token_urlsafe(SECRET_BYTES))
-            fresh.flush()
-            with suppress(FileExistsError):  # of another instance
-                file.hardlink_to(fresh.name)
-    secret = file.read_text()
-    if len(secret) < SECRET_BYTES:
-        raise CodeintelError(f"{file} is damaged; remove it, and all have to sign in again")
-    return secret
+    memory = open_folder(settings.state_dir) / "provider.json"
+    return OidcProxy(settings, discover(settings.oidc_issuer, memory))
 
 
 def _files(folder: Path) -> FileTreeStore:
-    folder.mkdir(mode=0o700, exist_ok=True)
     return FileTreeStore(
         data_directory=folder,
         key_sanitization_strategy=FileTreeV1KeySanitizationStrategy(folder),
