@@ -78,6 +78,11 @@ GRACE_SECONDS = 3600
 RETRY_SECONDS = 60
 """How often the provider is asked again then."""
 
+VERIFIED_SECONDS = 5
+"""How long a token that was found good is taken for good: to look it up costs more than a call."""
+
+MAX_VERIFIED = 1_000
+
 STRANGER_SECONDS = 7 * 24 * 3600
 """How long a client that nobody has let in is remembered: anybody may register."""
 
@@ -319,6 +324,7 @@ class OidcProxy(OIDCProxy):
         self._culling: asyncio.Task[None] | None = None
         self._strangers: OrderedDict[str, None] = OrderedDict()
         self._next_try: dict[str, float] = {}
+        self._verified: dict[str, tuple[AccessToken, float]] = {}
         super().__init__(
             config_url=metadata["issuer"],
             client_id=settings.oidc_client_id,
@@ -520,6 +526,20 @@ class OidcProxy(OIDCProxy):
             raise TokenError("invalid_grant", "no longer allowed")
         return tokens.model_copy(update={"scope": None})
 
+    async def load_access_token(self, token: str) -> AccessToken | None:
+        """Return what is known of a token, or None if it is not, or no longer, good."""
+        known, until = self._verified.get(token, (None, 0.0))
+        if known is not None and time.monotonic() < until:
+            return known.model_copy()
+        self._verified.pop(token, None)
+        found = await super().load_access_token(token)
+        if not isinstance(found, AccessToken):
+            return None
+        if len(self._verified) >= MAX_VERIFIED:
+            self._verified.clear()
+        self._verified[token] = found, time.monotonic() + VERIFIED_SECONDS
+        return found
+
     def _get_verification_token(self, upstream_token_set: UpstreamTokenSet) -> str | None:
         known = upstream_token_set.raw_token_data
         return json.dumps(
@@ -553,6 +573,7 @@ class OidcProxy(OIDCProxy):
 
     async def revoke_token(self, token: SdkAccessToken | RefreshToken) -> None:
         """End the session of a token here, which FastMCP leaves to the provider, and there."""
+        self._verified.clear()
         name: str | None = token.token
         if isinstance(token, RefreshToken):
             payload = self.jwt_issuer.verify_token(token.token, "refresh")
