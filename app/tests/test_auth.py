@@ -58,7 +58,7 @@ async def test_the_whole_way_in_and_out(client: OAuthClient, owned: Settings) ->
     decided = await client.decide(form)
     assert leads_to(decided).startswith(f"{CALLBACK}?")
     answer = query_of(decided)
-    assert (answer["state"], answer["iss"]) == (client.state, f"{ORIGIN}/")
+    assert (answer["state"], answer["iss"]) == (client.state, ORIGIN)
     tokens = (await client.exchange(answer["code"])).json()
     assert tokens["token_type"] == "Bearer"
     assert (await client.call(tokens["access_token"])).status_code == 200
@@ -100,10 +100,10 @@ async def test_discovery_names_this_origin(client: OAuthClient) -> None:
     for address in (described, "/.well-known/oauth-protected-resource"):
         resource = (await client.http.get(address)).json()
         assert resource["resource"] == f"{ORIGIN}/mcp"
-        assert resource["authorization_servers"] == [f"{ORIGIN}/"]
+        assert resource["authorization_servers"] == [ORIGIN]
     for name in ("oauth-authorization-server", "openid-configuration"):
         server = (await client.http.get(f"/.well-known/{name}")).json()
-        assert server["issuer"] == f"{ORIGIN}/"
+        assert server["issuer"] == ORIGIN
         assert server["authorization_endpoint"] == f"{ORIGIN}/authorize"
         assert server["code_challenge_methods_supported"] == ["S256"]
         assert "none" in server["token_endpoint_auth_methods_supported"]

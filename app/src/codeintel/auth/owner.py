@@ -29,7 +29,7 @@ from mcp.server.auth.provider import (
 from mcp.server.auth.routes import build_metadata, cors_middleware
 from mcp.server.auth.settings import ClientRegistrationOptions, RevocationOptions
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
-from pydantic import AnyHttpUrl, AnyUrl
+from pydantic import AnyHttpUrl, AnyUrl, ConfigDict, TypeAdapter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -49,6 +49,9 @@ MAX_NAME = 80
 MAX_REDIRECTS = 10
 MAX_REQUEST = 4_000
 """Characters of all that a client asks for: it travels in an address."""
+
+# An issuer is compared character by character: without the slash that URLs get otherwise.
+_ORIGIN = TypeAdapter(AnyHttpUrl, config=ConfigDict(url_preserve_empty_path=True))
 
 logger = logging.getLogger(__name__)
 
@@ -76,9 +79,9 @@ class OwnerProvider(OAuthProvider):
         """
         self._registration = ClientRegistrationOptions(enabled=True)
         self._revocation = RevocationOptions(enabled=True)
-        self._origin = AnyHttpUrl(public_url)
+        self._origin = _ORIGIN.validate_python(public_url)
         super().__init__(
-            base_url=public_url,
+            base_url=self._origin,
             client_registration_options=self._registration,
             revocation_options=self._revocation,
         )
