@@ -131,7 +131,7 @@ async def test_others_are_refused_with_a_plain_message(edge: Edge, person: str) 
             assert told["error"] == "access_denied"
             assert told["error_description"].endswith(" may not use this server")
             assert told["state"] == "mine"
-            assert told["iss"].startswith(edge().public_url)
+            assert told["iss"] == edge().public_url
             assert browser.pages[-1].status_code == 403
             assert " may not use this server" in browser.pages[-1].text
             assert "frame-ancestors 'none'" in browser.pages[-1].headers["content-security-policy"]
@@ -379,6 +379,7 @@ async def test_metadata_names_what_there_is(edge: Edge) -> None:
             origin = edge().public_url
             answer = await client.get(f"{origin}/.well-known/oauth-authorization-server")
             metadata = answer.json()
+            assert metadata["issuer"] == origin
             assert metadata["token_endpoint_auth_methods_supported"] == ["none"]
             assert metadata["revocation_endpoint"] == f"{origin}/revoke"
             assert metadata["code_challenge_methods_supported"] == ["S256"]

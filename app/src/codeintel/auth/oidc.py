@@ -48,7 +48,7 @@ from mcp.server.auth.provider import (
 from mcp.server.auth.routes import cors_middleware
 from mcp.server.auth.settings import ClientRegistrationOptions, RevocationOptions
 from mcp.shared.auth import InvalidRedirectUriError, OAuthClientInformationFull, OAuthToken
-from pydantic import AnyHttpUrl, AnyUrl, Field
+from pydantic import AnyHttpUrl, AnyUrl, ConfigDict, Field, TypeAdapter
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -102,6 +102,9 @@ PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
 )
 """FastMCP's own lets its pages fetch a logo from afar."""
+
+# An issuer is compared character by character: without the slash that URLs get otherwise.
+_ORIGIN = TypeAdapter(AnyHttpUrl, config=ConfigDict(url_preserve_empty_path=True))
 
 logger = logging.getLogger(__name__)
 
@@ -331,7 +334,7 @@ class OidcProxy(OIDCProxy):
             client_secret=settings.oidc_client_secret.get_secret_value(),
             token_verifier=_Admission(metadata["issuer"], self.guests),
             token_endpoint_auth_method=_auth_method(metadata),
-            base_url=settings.public_url,
+            base_url=_ORIGIN.validate_python(settings.public_url),
             client_storage=FernetEncryptionWrapper(
                 self._files,
                 fernet=Fernet(derive_jwt_key(high_entropy_material=secret, salt="sessions")),
