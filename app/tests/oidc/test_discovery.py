@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import anyio
 import pytest
 from codeintel.auth.discovery import discover
 from codeintel.auth.oidc import Guests, Identity, OidcProxy, build_oidc
@@ -196,6 +197,28 @@ def test_a_damaged_secret_is_named(start: Callable[..., OidcProxy], tmp_path: Pa
     (tmp_path / "oidc/secret").write_text("")
     with pytest.raises(CodeintelError, match="oidc/secret is damaged"):
         start()
+
+
+def test_another_provider_is_another_key(start: Callable[..., OidcProxy], stub: Stub) -> None:
+    one = start()._jwt_signing_key
+    assert start()._jwt_signing_key == one
+    other = stub.issuer.replace("127.0.0.1", "localhost")
+    stub.says(issuer=other)
+    assert start(oidc_issuer=other)._jwt_signing_key != one
+
+
+@pytest.mark.anyio
+async def test_what_has_expired_leaves_the_disk(
+    start: Callable[..., OidcProxy], tmp_path: Path
+) -> None:
+    proxy = start()
+    await proxy._client_storage.put("old", {"a": 1}, collection="c", ttl=0.01)
+    await proxy._client_storage.put("new", {"a": 1}, collection="c", ttl=60)
+    await anyio.sleep(0.02)
+    proxy._cull()
+    assert proxy._culling is not None
+    await proxy._culling
+    assert len(list((tmp_path / "oidc/sessions").glob("*/*.json"))) == 1
 
 
 @pytest.mark.parametrize(

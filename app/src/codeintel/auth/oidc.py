@@ -317,7 +317,8 @@ class OidcProxy(OIDCProxy):
     def __init__(self, settings: Settings, metadata: dict[str, Any]) -> None:
         """Serve for the provider that says `metadata` of itself."""
         folder = open_folder(settings.state_dir)
-        secret = read_secret(folder)
+        # Subjects mean something at one provider only: with another, all sign in again.
+        secret = f"{read_secret(folder)} {metadata['issuer']}"
         self.guests = Guests(settings.oidc_allowed)
         self.identities = _Identities(metadata, settings.oidc_client_id, self.guests)
         self._metadata = metadata
