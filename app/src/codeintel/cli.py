@@ -135,14 +135,21 @@ def _token(options: argparse.Namespace) -> int:
 
 
 def _revoke(options: argparse.Namespace) -> int:
-    print(f"ended the sessions of {_store(options).end_sessions()} clients")
+    from codeintel.auth.oidc_state import end_sessions  # noqa: PLC0415 (see _serve)
+
+    ended = _store(options).end_sessions() + end_sessions(_state_dir(options))
+    print(f"ended the sessions of {ended} clients")
     return 0
 
 
 def _store(options: argparse.Namespace) -> "AuthStore":
     from codeintel.auth.store import AuthStore  # noqa: PLC0415 (see _serve)
 
-    return AuthStore(options.state_dir or load_settings().state_dir)
+    return AuthStore(_state_dir(options))
+
+
+def _state_dir(options: argparse.Namespace) -> Path:
+    return options.state_dir or load_settings().state_dir
 
 
 def _day(seconds: int | None) -> str:

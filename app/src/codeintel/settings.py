@@ -119,6 +119,18 @@ class Settings(BaseSettings):
     allow_public_without_auth: bool = False
     """Let everybody in under an address that is not this machine's."""
 
+    oidc_issuer: str = ""
+    """The identity provider, as it calls itself in `iss`."""
+
+    oidc_client_id: str = ""
+    """What the identity provider calls this server."""
+
+    oidc_client_secret: SecretStr = SecretStr("")
+    """How this server proves that to the identity provider."""
+
+    oidc_allowed: tuple[str, ...] = ()
+    """Subjects, and verified e-mail addresses, that may come in."""
+
     url_template: Annotated[str, AfterValidator(check_template)] = ""
     """Where people read a place in the code; empty is the server's own page."""
 

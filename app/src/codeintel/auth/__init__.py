@@ -26,6 +26,10 @@ def build_auth(settings: Settings) -> AuthProvider | None:
     named = {"token": NamedTokens(store, settings.public_url)}
     if settings.auth == "tokens":
         return MultiAuth(verifiers=named, base_url=settings.public_url)
+    if settings.auth == "oidc":
+        from codeintel.auth.oidc import build_oidc  # noqa: PLC0415 (what others do not need)
+
+        return MultiAuth(server=build_oidc(settings), verifiers=named)
     from codeintel.auth.owner import OwnerProvider  # noqa: PLC0415 (what others do not need)
 
     password = settings.owner_password.get_secret_value()
