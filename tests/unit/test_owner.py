@@ -43,7 +43,7 @@ log = Path("{log}")
 log.write_text(log.read_text() + " ".join(sys.argv[1:]) + chr(10))
 password = sys.stdin.readline().rstrip(chr(10))
 if "--check" in sys.argv:
-    sys.exit(Path(sys.argv[-1]).read_text().strip() != "hash:" + password[::-1])
+    sys.exit(Path(sys.argv[-1]).read_text().rstrip(chr(10)) != "hash:" + password[::-1])
 if "refused" in password:
     sys.exit("codeintel: this one is refused")
 print("hash:" + password[::-1])
@@ -162,6 +162,14 @@ def test_a_given_one_is_kept_as_a_hash_and_shown_nowhere(host: Host) -> None:
     other = host.play(mcp_app_owner_password=GIVEN + "!")
     assert "RUNNING HANDLER [codeintel.mcp_edge.mcp_app : Restart the app]" in other
     assert host.hash == f"hash:!{GIVEN[::-1]}"
+
+
+@pytest.mark.parametrize("odd", ["$HOME `id` $(id)", r"back\slash \n \t \\", ' it\'s "quoted"  '])
+def test_the_shell_takes_none_of_it_for_its_own(host: Host, odd: str) -> None:
+    host.play(mcp_app_owner_password=odd)
+    file = host.folder / "etc/credentials/codeintel_owner_password"
+    assert file.read_text() == f"hash:{odd[::-1]}\n"
+    assert "changed=0" in host.play(mcp_app_owner_password=odd)
 
 
 def test_what_the_app_refuses_stops_the_play_and_changes_nothing(host: Host) -> None:
