@@ -16,6 +16,9 @@ from starlette.applications import Starlette
 
 Files = dict[str, str | bytes]
 
+# Of the servers that fixtures start; those of one test, see below.
+os.environ["CODEINTEL_AUTH"] = "none"
+
 
 @pytest.fixture
 def anyio_backend() -> str:
@@ -28,6 +31,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
         if name.startswith("CODEINTEL_") or name in {"CREDENTIALS_DIRECTORY", "STATE_DIRECTORY"}:
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CODEINTEL_AUTH", "none")
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -67,7 +71,12 @@ def index(
 
 @pytest.fixture
 def settings(index_dir: Path) -> Settings:
-    return Settings(public_url="https://mcp.example.com", index_dir=index_dir)
+    return Settings(
+        public_url="https://mcp.example.com",
+        index_dir=index_dir,
+        auth="none",
+        allow_public_without_auth=True,
+    )
 
 
 @pytest.fixture
@@ -95,3 +104,9 @@ def serve(
         return _running(create_app(settings, server))
 
     return run
+
+
+@pytest.fixture
+def run() -> Callable[[Starlette], AbstractAsyncContextManager[httpx2.AsyncClient]]:
+    """Run an application in process."""
+    return _running

@@ -52,6 +52,8 @@ def server(tmp_path: Path, index: Index, index_dir: Path) -> Iterator[Server]:
         {
             "CODEINTEL_PUBLIC_URL": "https://mcp.example.com",
             "CODEINTEL_INDEX_DIR": str(index_dir),
+            "CODEINTEL_AUTH": "none",
+            "CODEINTEL_ALLOW_PUBLIC_WITHOUT_AUTH": "true",
             "CODEINTEL_RATE_LIMIT": "1/day",  # not for those who come over the unix socket
         },
     )

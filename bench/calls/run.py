@@ -338,6 +338,7 @@ def running(folder: Path, command: list[str]) -> Iterator[int]:
     """Run a server in a session of its own, which is yielded; its output goes to a file."""
     own = {
         "CODEINTEL_INDEX_DIR": str(folder / "indexes"),
+        "CODEINTEL_AUTH": "none",
         "CODEINTEL_RATE_LIMIT": "",
         "PYTHONPATH": str(HERE),
         "HOME": str(folder),

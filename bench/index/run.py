@@ -165,6 +165,7 @@ def served(indexes: Path) -> Iterator[HTTPConnection]:
         address = "{}:{}".format(*listener.getsockname())
     command = [shutil.which("codeintel") or "codeintel", "serve", "--bind", address]
     settings = {"CODEINTEL_INDEX_DIR": str(indexes), "CODEINTEL_RATE_LIMIT": ""}
+    settings |= {"CODEINTEL_AUTH": "none"}
     with subprocess.Popen(command, env=os.environ | settings, stderr=subprocess.DEVNULL) as server:
         try:
             connection = HTTPConnection(address, timeout=60)

@@ -6,8 +6,9 @@ import time
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
+from fastmcp.server.auth import AuthProvider
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from codeintel.context import ApplicationContext, Capabilities
@@ -20,8 +21,10 @@ HEARTBEAT_SECONDS = 15.0
 MAX_STREAM_SECONDS = 3600.0
 
 
-def build_api(context: ApplicationContext, metrics: Metrics) -> FastAPI:
-    """Return the application to mount at /api."""
+def build_api(
+    context: ApplicationContext, metrics: Metrics, auth: AuthProvider | None = None
+) -> FastAPI:
+    """Return the application to mount at /api; what tells something is for whom `auth` lets in."""
     # The documentation pages would load scripts from elsewhere.
     api = FastAPI(
         title="codeintel",
@@ -48,11 +51,26 @@ def build_api(context: ApplicationContext, metrics: Metrics) -> FastAPI:
                 for name in sorted({*indexes.ready, *indexes.broken})
             },
         }
-        ready = bool(indexes.ready) and not draining
+        ready = context.ready(indexes)
         body = {"status": "ready" if ready else "unavailable", "checks": checks}
         return JSONResponse(body, 200 if ready else 503, headers={"Cache-Control": "no-store"})
 
-    @api.get("/capz", responses={304: {"description": "Unchanged since the given ETag."}})
+    async def admitted(request: Request) -> None:
+        """Let in who is on this machine or has a token; raises HTTPException for others."""
+        if auth is None or is_this_machine(request):
+            return
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or await auth.verify_token(token) is None:
+            raise HTTPException(401, "a token is needed", {"WWW-Authenticate": "Bearer"})
+
+    @api.get(
+        "/capz",
+        responses={
+            304: {"description": "Unchanged since the given ETag."},
+            401: {"description": "From outside, without a token."},
+        },
+        dependencies=[Depends(admitted)],
+    )
     async def capz(request: Request) -> Response:
         """Show what the server can do; the ETag changes when that does."""
         capabilities = Capabilities.of(context)
@@ -72,10 +90,10 @@ def build_api(context: ApplicationContext, metrics: Metrics) -> FastAPI:
             raise HTTPException(422, f"interval x count is over {MAX_STREAM_SECONDS:g} seconds")
         return StreamingResponse(ticks(interval, count), media_type="text/event-stream")
 
-    @api.get("/metrics", include_in_schema=False)
+    @api.get("/metrics", include_in_schema=False, dependencies=[Depends(admitted)])
     async def show_metrics(request: Request) -> Response:
-        """Serve Prometheus on this machine only; for everybody else there is nothing here."""
-        if not is_this_machine(request):
+        """Serve Prometheus on this machine, or with a token; else there is nothing here."""
+        if auth is None and not is_this_machine(request):
             raise HTTPException(404)
         text = metrics.render(context.indexes.scan().ready)
         return Response(text, media_type=CONTENT_TYPE_LATEST)

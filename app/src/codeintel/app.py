@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
 from codeintel.api import build_api
+from codeintel.auth import build_auth
 from codeintel.context import Capabilities, create_context
 from codeintel.landing import landing_page
 from codeintel.limiter import Limiter
@@ -44,7 +45,11 @@ def create_app(settings: Settings, server: FastMCP | None = None) -> Starlette:
     """
     context = create_context(settings)
     metrics = Metrics()
-    api = build_api(context, metrics)
+    if server is None:
+        server, own = build_server(context, metrics, build_auth(settings)), True
+    else:
+        own = False
+    api = build_api(context, metrics, server.auth)
     # Each request passes one of the three places; FastMCP's is behind its authentication.
     limit = settings.rate_limit
     store = settings.rate_limit_store.get_secret_value()
@@ -52,11 +57,11 @@ def create_app(settings: Settings, server: FastMCP | None = None) -> Starlette:
     limited = [Middleware(RateLimit, limiter=limiter)] if limiter else []
     # The host and origin guard stands in front of everything, not only of the MCP endpoint.
     # Without an event store, which costs each call a quarter more, streams cannot be resumed.
-    mcp_app = (server or build_server(context, metrics)).http_app(
+    mcp_app = server.http_app(
         path=MCP_PATH,
         middleware=limited,
         host_origin_protection=False,
-        json_response=server is None,
+        json_response=own,
         stateless_http=settings.stateless,
     )
 
@@ -76,7 +81,7 @@ def create_app(settings: Settings, server: FastMCP | None = None) -> Starlette:
 
     composite = Starlette(
         routes=[
-            Route("/", landing_page(settings.mcp_url), middleware=limited),
+            Route("/", landing_page(context), middleware=limited),
             Mount("/api", api, middleware=limited),
             # Last, because it answers for all other paths: OAuth routes live at the root.
             Mount("/", mcp_app),

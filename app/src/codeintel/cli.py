@@ -7,7 +7,9 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from codeintel import __version__
 from codeintel.context import ApplicationContext, create_context
@@ -16,6 +18,9 @@ from codeintel.errors import CodeintelError
 from codeintel.indexer import BuildSummary, build_index
 from codeintel.progress import show_progress
 from codeintel.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from codeintel.auth.store import AuthStore
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,6 +104,53 @@ def _query(options: argparse.Namespace) -> int:
     answer = asyncio.run(call_tool(_context(options), options.tool, arguments))
     print(json.dumps(answer, indent=2, ensure_ascii=False))
     return 0
+
+
+def _password(options: argparse.Namespace) -> int:
+    from codeintel.auth.passwords import hash_password, is_password  # noqa: PLC0415 (see _serve)
+
+    password = sys.stdin.readline().rstrip("\r\n")
+    if options.check is None:
+        print(hash_password(password))
+    elif not is_password(password, options.check.read_text()):
+        raise CodeintelError("that is another password")
+    return 0
+
+
+def _token(options: argparse.Namespace) -> int:
+    from codeintel.auth import tokens  # noqa: PLC0415 (see _serve)
+
+    store = _store(options)
+    match options.action:
+        case "add":
+            seconds = None if options.expires is None else tokens.parse_age(options.expires)
+            print(tokens.add_token(store, options.name, seconds))
+        case "list":
+            for token in tokens.list_tokens(store):
+                ends, used = _day(token.expires), _day(token.used)
+                print(f"{token.name}  made {_day(token.created)}  ends {ends}  used {used}")
+        case "revoke":
+            tokens.revoke_token(store, options.name)
+    return 0
+
+
+def _revoke(options: argparse.Namespace) -> int:
+    print(f"ended the sessions of {_store(options).end_sessions()} clients")
+    return 0
+
+
+def _store(options: argparse.Namespace) -> "AuthStore":
+    from codeintel.auth.store import AuthStore  # noqa: PLC0415 (see _serve)
+
+    return AuthStore(options.state_dir or load_settings().state_dir)
+
+
+def _day(seconds: int | None) -> str:
+    return (
+        "never"
+        if seconds is None
+        else datetime.fromtimestamp(seconds, UTC).isoformat(" ", "minutes")
+    )
 
 
 def _context(options: argparse.Namespace) -> ApplicationContext:
@@ -193,4 +245,37 @@ def _parser() -> argparse.ArgumentParser:
     query.add_argument("tool", metavar="TOOL")
     query.add_argument("arguments", nargs="*", metavar="NAME=VALUE")
     query.set_defaults(run=_query)
+
+    password = commands.add_parser(
+        "password",
+        help="hash the owner's password",
+        description="Read a password, one line, from standard input, and print what"
+        " CODEINTEL_OWNER_PASSWORD is to be.",
+    )
+    password.add_argument(
+        "--check", type=Path, metavar="FILE", help="exit with 0 if FILE has the hash of it, else 1"
+    )
+    password.set_defaults(run=_password)
+
+    state = argparse.ArgumentParser(add_help=False)
+    state.add_argument(
+        "--state-dir",
+        type=Path,
+        metavar="DIR",
+        help="where tokens live (default: CODEINTEL_STATE_DIR, else $STATE_DIRECTORY, else .)",
+    )
+    token = commands.add_parser("token", help="make, list and revoke tokens for programs")
+    actions = token.add_subparsers(required=True, dest="action", metavar="ACTION")
+    add = actions.add_parser("add", parents=[state], help="make one, and show it this once")
+    add.add_argument("name", metavar="NAME")
+    add.add_argument("--expires", metavar="AGE", help="12h, 90d or 6w from now (default: never)")
+    actions.add_parser("list", parents=[state], help="show them, and when they were used last")
+    revoke = actions.add_parser("revoke", parents=[state], help="end one")
+    revoke.add_argument("name", metavar="NAME")
+    token.set_defaults(run=_token)
+
+    sessions = commands.add_parser(
+        "revoke", parents=[state], help="end all sessions of clients that the owner let in"
+    )
+    sessions.set_defaults(run=_revoke)
     return parser

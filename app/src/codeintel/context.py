@@ -8,7 +8,7 @@ from hashlib import sha256
 from threading import Event
 
 from codeintel import __version__
-from codeintel.directory import IndexDirectory
+from codeintel.directory import IndexDirectory, Indexes
 from codeintel.meaning import QueryEncoder
 from codeintel.settings import Settings
 from codeintel.store import IndexInfo
@@ -36,6 +36,10 @@ class ApplicationContext:
     encoder: QueryEncoder = field(default_factory=lambda: QueryEncoder(None))
     draining: Event = field(default_factory=Event)
     """Set from the moment on that the server shuts the application down."""
+
+    def ready(self, indexes: Indexes) -> bool:
+        """Say whether tools can answer, after a look at `indexes`."""
+        return bool(indexes.ready) and not self.draining.is_set()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import fastmcp
 from fastmcp import FastMCP
 from fastmcp.exceptions import ToolError
 from fastmcp.prompts import Prompt
+from fastmcp.server.auth import AuthProvider
 from fastmcp.server.transforms import GetToolNext, Transform
 from fastmcp.tools import Tool
 from fastmcp.utilities.versions import VersionSpec
@@ -91,13 +92,19 @@ def shorten(schema: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "properties": properties}
 
 
-def build_server(context: ApplicationContext, metrics: Metrics) -> FastMCP:
-    """Return the MCP server with all tools over the indexes of `context`."""
+def build_server(
+    context: ApplicationContext, metrics: Metrics, auth: AuthProvider | None = None
+) -> FastMCP:
+    """Return the MCP server with all tools over the indexes of `context`, for whom `auth` lets in.
+
+    None lets everybody in.
+    """
     server = FastMCP(
         "codeintel",
         instructions=INSTRUCTIONS,
         version=context.version,
         mask_error_details=True,
+        auth=auth,
         request_state_security=shared_security(context.settings),
     )
     # Nothing here exports spans, and making them costs a call a twentieth.

@@ -35,11 +35,18 @@ STORES = ("redis", "rediss", "redis+unix", "valkey", "valkeys", "valkey+unix")
 MIN_KEY_LENGTH = 32
 
 
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def default_state_dir() -> Path:
+    """Return ``$STATE_DIRECTORY`` under systemd, the working directory elsewhere."""
+    # systemd joins several state directories with colons; the first one is ours.
+    return Path(os.environ.get("STATE_DIRECTORY", "").split(":")[0] or ".")
+
+
 def default_index_dir() -> Path:
     """Return ``$STATE_DIRECTORY/indexes`` under systemd, ``./indexes`` elsewhere."""
-    # systemd joins several state directories with colons; the first one is ours.
-    state = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-    return Path(state or ".") / "indexes"
+    return default_state_dir() / "indexes"
 
 
 def parse_limit(value: object) -> RateLimitItem:
@@ -93,6 +100,24 @@ class Settings(BaseSettings):
 
     index_dir: Path = Field(default_factory=default_index_dir)
     """Directory with one ``<repository>.sqlite`` per repository."""
+
+    state_dir: Path = Field(default_factory=default_state_dir)
+    """Folder of ``auth.sqlite``, where hashes of tokens are kept."""
+
+    auth: Literal["owner", "tokens", "oidc", "none"] = "owner"
+    """Who may come in."""
+
+    owner_password: SecretStr = SecretStr("")
+    """The owner's password as ``codeintel password`` prints it."""
+
+    redirect_uris: tuple[str, ...] = ()
+    """Callbacks of clients that are allowed beside the known ones and those of loopback."""
+
+    client_documents: bool = False
+    """Accept clients by the address of a document that describes them, which is fetched."""
+
+    allow_public_without_auth: bool = False
+    """Let everybody in under an address that is not this machine's."""
 
     url_template: Annotated[str, AfterValidator(check_template)] = ""
     """Where people read a place in the code; empty is the server's own page."""
@@ -184,6 +209,11 @@ class Settings(BaseSettings):
     def public_host(self) -> str:
         """Host name in `public_url`, without the port."""
         return urlsplit(self.public_url).hostname or ""
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether `public_url` can be reached from this machine only."""
+        return self.public_host in LOOPBACK
 
     @property
     def mcp_url(self) -> str:

@@ -21,7 +21,11 @@ def serving(application: str, folder: Path, **environment: str) -> Iterator[str]
         port = listener.getsockname()[1]
         config = folder / "edge.toml"
         config.write_text(f'bind = "fd://{listener.fileno()}"\n')
-        own = {"PYTHONPATH": str(HERE), "CODEINTEL_RATE_LIMIT": ""}
+        own = {
+            "PYTHONPATH": str(HERE),
+            "CODEINTEL_PUBLIC_URL": f"http://127.0.0.1:{port}",
+            "CODEINTEL_RATE_LIMIT": "",
+        }
         with log.open("wb") as stderr:
             process = subprocess.Popen(
                 [sys.executable, EDGE, "--config", config, application],

@@ -1,0 +1,479 @@
+"""The owner's way in, and every other way, which leads nowhere."""
+
+import asyncio
+import re
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import httpx2
+import pytest
+from codeintel.app import create_app
+from codeintel.auth import build_auth, consent, owner
+from codeintel.auth.passwords import hash_password
+from codeintel.auth.store import FILE, AuthStore
+from codeintel.auth.tokens import add_token, revoke_token
+from codeintel.errors import CodeintelError
+from codeintel.settings import Settings
+from pydantic import SecretStr
+from starlette.applications import Starlette
+
+from .auth_client import CALLBACK, ORIGIN, PASSWORD, OAuthClient, leads_to, query_of
+
+pytestmark = pytest.mark.anyio
+
+HASHED = SecretStr(hash_password(PASSWORD))
+Run = Callable[[Starlette], AbstractAsyncContextManager[httpx2.AsyncClient]]
+
+
+@pytest.fixture
+def owned(index_dir: Path, tmp_path: Path) -> Settings:
+    return Settings(
+        public_url=ORIGIN,
+        index_dir=index_dir,
+        state_dir=tmp_path / "state",
+        auth="owner",
+        owner_password=HASHED,
+        rate_limit=None,
+    )
+
+
+@pytest.fixture
+async def http(owned: Settings, run: Run) -> AsyncIterator[httpx2.AsyncClient]:
+    async with run(create_app(owned)) as client:
+        client.base_url = httpx2.URL(ORIGIN)
+        yield client
+
+
+@pytest.fixture
+def client(http: httpx2.AsyncClient) -> OAuthClient:
+    return OAuthClient(http)
+
+
+async def test_the_whole_way_in_and_out(client: OAuthClient, owned: Settings) -> None:
+    assert (await client.register()).status_code == 201
+    form = await client.form()
+    decided = await client.decide(form)
+    assert leads_to(decided).startswith(f"{CALLBACK}?")
+    answer = query_of(decided)
+    assert (answer["state"], answer["iss"]) == (client.state, ORIGIN)
+    tokens = (await client.exchange(answer["code"])).json()
+    assert tokens["token_type"] == "Bearer"
+    assert (await client.call(tokens["access_token"])).status_code == 200
+    kept = (owned.state_dir / FILE).read_bytes()
+    kept += b"".join(file.read_bytes() for file in owned.state_dir.glob(f"{FILE}-*"))
+    for secret in (tokens["access_token"], tokens["refresh_token"], answer["code"], PASSWORD):
+        assert secret.encode() not in kept
+    revoked = {"token": tokens["access_token"], "client_id": client.client_id}
+    assert (await client.http.post("/revoke", data=revoked)).status_code == 200
+    assert (await client.call(tokens["access_token"])).status_code == 401
+    assert (await client.refresh(tokens["refresh_token"])).status_code == 401
+
+
+async def test_refreshing_goes_on_and_the_old_access_token_lives_out(client: OAuthClient) -> None:
+    tokens = await client.tokens()
+    fresh = (await client.refresh(tokens["refresh_token"])).json()
+    for token in (tokens, fresh):
+        assert (await client.call(token["access_token"])).status_code == 200
+    assert (await client.refresh(fresh["refresh_token"])).status_code == 200
+
+
+async def test_what_was_allowed_survives_a_restart(
+    owned: Settings, run: Run, client: OAuthClient
+) -> None:
+    tokens = await client.tokens()
+    async with run(create_app(owned)) as again:
+        again.base_url = httpx2.URL(ORIGIN)
+        restarted = OAuthClient(again, client_id=client.client_id)
+        assert (await restarted.call(tokens["access_token"])).status_code == 200
+        assert (await restarted.refresh(tokens["refresh_token"])).status_code == 200
+
+
+async def test_discovery_names_this_origin(client: OAuthClient) -> None:
+    refused = await client.call(None)
+    assert refused.status_code == 401
+    challenge = refused.headers["www-authenticate"]
+    [described] = re.findall(r'resource_metadata="([^"]+)"', challenge)
+    assert described == f"{ORIGIN}/.well-known/oauth-protected-resource/mcp"
+    for address in (described, "/.well-known/oauth-protected-resource"):
+        resource = (await client.http.get(address)).json()
+        assert resource["resource"] == f"{ORIGIN}/mcp"
+        assert resource["authorization_servers"] == [ORIGIN]
+    for name in ("oauth-authorization-server", "openid-configuration"):
+        server = (await client.http.get(f"/.well-known/{name}")).json()
+        assert server["issuer"] == ORIGIN
+        assert server["authorization_endpoint"] == f"{ORIGIN}/authorize"
+        assert server["code_challenge_methods_supported"] == ["S256"]
+        assert "none" in server["token_endpoint_auth_methods_supported"]
+        assert server["authorization_response_iss_parameter_supported"] is True
+        assert server["client_id_metadata_document_supported"] is False
+
+
+async def test_the_page_says_who_asks_and_runs_nothing(client: OAuthClient) -> None:
+    await client.register()
+    page = await client.http.get((await client.authorize()).headers["location"])
+    assert "A &lt;b&gt;client&lt;/b&gt;" in page.text
+    assert "127.0.0.1:4321" in page.text
+    assert "<script" not in page.text
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "form-action 'self';" in policy
+    assert page.headers["x-frame-options"] == "DENY"
+    assert page.headers["cache-control"] == "no-store"
+    cookie = page.headers["set-cookie"]
+    for part in ("__Host-", "HttpOnly", "Secure", "SameSite=strict", "Path=/"):
+        assert part in cookie
+
+
+async def test_the_owner_may_say_no(client: OAuthClient) -> None:
+    await client.register()
+    answer = query_of(await client.decide(await client.form() | {"decision": "deny"}, ""))
+    assert answer["error"] == "access_denied"
+    assert answer["state"] == client.state
+    assert "code" not in answer
+
+
+# Attacks: what is tried, and what comes of it.
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://evil.example/callback",
+        "http://localhost.evil.example/callback",
+        "http://127.0.0.1@evil.example/callback",
+        "http://127.0.0.1.evil.example/callback",
+        "http://127.1.evil.example",
+        "https://chatgpt.com.evil.example/connector_platform_oauth_redirect",
+        "https://chatgpt.com/connector/oauth/../../evil",
+        "https://chatgpt.com/other",
+        "https://claude.ai/api/mcp/auth_callback/more",
+        "http://192.0.2.1/callback",
+        "https://localhost/callback",
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "cursor://evil/oauth/callback",
+        "http://localhost:80/#fragment",
+    ],
+)
+async def test_a_foreign_callback_is_not_registered(client: OAuthClient, uri: str) -> None:
+    for uris in ([uri], [CALLBACK, uri]):
+        answer = await client.register(redirect_uris=uris)
+        assert answer.status_code == 400
+        assert answer.json()["error"] in {"invalid_redirect_uri", "invalid_client_metadata"}
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://chatgpt.com/connector_platform_oauth_redirect",
+        "https://chatgpt.com/connector/oauth/abc_DEF-123",
+        "https://claude.ai/api/mcp/auth_callback",
+        "cursor://anysphere.cursor-mcp/oauth/callback",
+        "https://vscode.dev/redirect",
+        "http://localhost:33418/",
+        "http://127.0.0.1:65535/a/b?c=d",
+        "http://[::1]:8080/callback",
+    ],
+)
+async def test_a_known_callback_is_let_back(client: OAuthClient, uri: str) -> None:
+    client.callback = uri
+    tokens = await client.tokens()
+    assert (await client.call(tokens["access_token"])).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"redirect_uri": "https://evil.example/"},
+        {"redirect_uri": f"{CALLBACK}/../other"},
+        {"client_id": "unknown"},
+        {"client_id": "https://client.example/metadata.json"},
+    ],
+)
+async def test_nobody_is_sent_to_an_address_that_is_not_registered(
+    client: OAuthClient, changes: dict[str, str]
+) -> None:
+    await client.register()
+    answer = await client.authorize(**changes)
+    assert answer.status_code == 400
+    assert "location" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"resource": "https://other.example/mcp"}, "invalid_target"),
+        ({"code_challenge": None}, "invalid_request"),
+        ({"code_challenge_method": "plain"}, "invalid_request"),
+        ({"response_type": "token"}, "unsupported_response_type"),
+    ],
+)
+async def test_a_wrong_request_goes_back_as_an_error(
+    client: OAuthClient, changes: dict[str, str | None], error: str
+) -> None:
+    await client.register()
+    answer = await client.authorize(**changes)
+    assert answer.headers["location"].startswith(f"{CALLBACK}?")
+    assert query_of(answer)["error"] == error
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"code_verifier": "x" * 64},
+        {"code_verifier": None},
+        {"redirect_uri": "http://127.0.0.1:4321/other"},
+        {"redirect_uri": None},
+        {"client_id": "unknown"},
+        {"resource": "https://other.example/mcp"},
+    ],
+)
+async def test_a_code_is_good_for_the_one_who_asked_only(
+    client: OAuthClient, changes: dict[str, str | None]
+) -> None:
+    await client.register()
+    answer = await client.exchange(await client.code(), **changes)
+    assert answer.status_code in {400, 401}
+    assert "access_token" not in answer.json()
+
+
+async def test_a_code_of_another_client_is_worth_nothing(client: OAuthClient) -> None:
+    await client.register()
+    code = await client.code()
+    thief = OAuthClient(client.http, verifier=client.verifier)
+    await thief.register()
+    assert (await thief.exchange(code)).status_code == 401
+    assert (await client.exchange(code)).status_code == 200
+
+
+async def test_a_code_that_comes_again_ends_what_came_of_it(client: OAuthClient) -> None:
+    await client.register()
+    code = await client.code()
+    tokens = (await client.exchange(code)).json()
+    assert (await client.call(tokens["access_token"])).status_code == 200
+    assert (await client.exchange(code)).status_code == 401
+    assert (await client.call(tokens["access_token"])).status_code == 401
+    assert (await client.refresh(tokens["refresh_token"])).status_code == 401
+
+
+async def test_a_refresh_token_that_comes_again_ends_its_family(client: OAuthClient) -> None:
+    tokens = await client.tokens()
+    fresh = (await client.refresh(tokens["refresh_token"])).json()
+    assert (await client.refresh(tokens["refresh_token"])).status_code == 401
+    assert (await client.call(fresh["access_token"])).status_code == 401
+    assert (await client.refresh(fresh["refresh_token"])).status_code == 401
+
+
+async def test_a_refresh_token_of_another_client_is_worth_nothing(client: OAuthClient) -> None:
+    tokens = await client.tokens()
+    thief = OAuthClient(client.http)
+    await thief.register()
+    assert (await thief.refresh(tokens["refresh_token"])).status_code == 401
+    assert (await client.refresh(tokens["refresh_token"])).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("constant", "seconds"), [("CODE_SECONDS", -1), ("ACCESS_SECONDS", -1), ("REFRESH_SECONDS", -1)]
+)
+async def test_what_is_over_is_over(
+    client: OAuthClient, monkeypatch: pytest.MonkeyPatch, constant: str, seconds: int
+) -> None:
+    monkeypatch.setattr(owner, constant, seconds)
+    await client.register()
+    answer = await client.exchange(await client.code())
+    if constant == "CODE_SECONDS":
+        assert answer.status_code == 401
+    elif constant == "ACCESS_SECONDS":
+        assert (await client.call(answer.json()["access_token"])).status_code == 401
+    else:
+        assert (await client.refresh(answer.json()["refresh_token"])).status_code == 401
+
+
+@pytest.mark.parametrize("where", ["query", "cookie", "body", "refresh as access", "other scheme"])
+async def test_a_token_counts_in_its_header_only(client: OAuthClient, where: str) -> None:
+    tokens = await client.tokens()
+    token = tokens["access_token"]
+    if where == "query":
+        answer = await client.call(None, f"/mcp?access_token={token}")
+    elif where == "cookie":
+        client.http.cookies.set("access_token", token)
+        answer = await client.call(None)
+    elif where == "body":
+        answer = await client.http.post("/mcp", data={"access_token": token})
+    elif where == "refresh as access":
+        answer = await client.call(tokens["refresh_token"])
+    else:
+        headers = {"Authorization": f"Basic {token}"}
+        answer = await client.http.post("/mcp", json={}, headers=headers)
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(
+    "attack",
+    ["no cookie", "other cookie", "other proof", "other request", "foreign", "null", "old"],
+)
+async def test_only_the_browser_that_was_asked_can_answer(
+    client: OAuthClient, monkeypatch: pytest.MonkeyPatch, attack: str
+) -> None:
+    await client.register()
+    form = await client.form()
+    other = await client.form() if attack == "other request" else {}
+    headers = {"Origin": ORIGIN}
+    match attack:
+        case "no cookie":
+            client.http.cookies.clear()
+        case "other cookie":
+            client.http.cookies.clear()
+            client.http.cookies.set("__Host-codeintel-consent", "x" * 32, domain="mcp.example.com")
+        case "other proof":
+            form["proof"] = "0" * 64
+        case "other request":
+            form["request"] = other["request"]
+        case "foreign":
+            headers = {"Origin": "https://evil.example"}
+        case "null":
+            headers = {"Origin": "null"}
+        case "old":
+            now = time.time()
+            later = now + consent.SECONDS_TO_DECIDE + 1
+            monkeypatch.setattr(time, "time", lambda: later)
+    answer = await client.http.post("/consent", data=form | {"password": PASSWORD}, headers=headers)
+    assert answer.status_code in {400, 403}
+    assert "code=" not in answer.text
+
+
+async def test_a_request_that_was_not_sealed_here_is_none(client: OAuthClient) -> None:
+    await client.register()
+    sealed = (await client.authorize()).headers["location"].partition("request=")[2]
+    body, _, mac = sealed.partition(".")
+    for wrong in ("", ".", "x", f"{body}.", f"{body}.{'0' * 64}", f"{body[:-2]}.{mac}", f"é.{mac}"):
+        assert (await client.http.get("/consent", params={"request": wrong})).status_code == 400
+
+
+async def test_guesses_are_few_from_one_address_and_others_go_on(client: OAuthClient) -> None:
+    await client.register()
+    form = await client.form()
+    statuses = [(await client.decide(form, f"wrong {n}")).status_code for n in range(10)]
+    assert set(statuses) == {403}
+    refused = await client.decide(form)
+    assert refused.status_code == 429
+    assert int(refused.headers["retry-after"]) > 1
+    elsewhere = httpx2.ASGITransport(client.http._transport.app, client=("192.0.2.7", 5))  # type: ignore[attr-defined]
+    async with httpx2.AsyncClient(transport=elsewhere, base_url=ORIGIN) as http:
+        owner = OAuthClient(http, client_id=client.client_id)
+        assert await owner.code()
+
+
+async def test_strangers_cannot_fill_the_store(
+    client: OAuthClient, owned: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codeintel.auth.store.MAX_STRANGERS", 3)
+    tokens = await client.tokens()
+    store = AuthStore(owned.state_dir)
+    for _ in range(6):
+        await OAuthClient(client.http).register()
+    AuthStore(owned.state_dir).sweep()
+    [count] = store.database.execute("SELECT count(*) FROM clients").fetchone()
+    assert count == 1 + 3
+    assert (await client.refresh(tokens["refresh_token"])).status_code == 200
+    assert (await client.register(client_name="x" * 5000)).status_code == 400
+    assert (await client.register(redirect_uris=[CALLBACK] * 11)).status_code == 400
+
+
+async def test_hashing_does_not_hold_up_others(client: OAuthClient) -> None:
+    await client.register()
+    form = await client.form()
+    deciding = [asyncio.create_task(client.decide(form, "wrong")) for _ in range(4)]
+    began = time.perf_counter()
+    answered = 0
+    while not all(task.done() for task in deciding):
+        await asyncio.sleep(0)  # a request in process never waits
+        assert (await client.http.get("/api/livez")).status_code == 200
+        answered += 1
+    assert answered > 10 * (time.perf_counter() - began)
+
+
+# Tokens with a name.
+
+
+async def test_a_named_token_lets_in_until_it_is_revoked(
+    client: OAuthClient, owned: Settings
+) -> None:
+    store = AuthStore(owned.state_dir)
+    token = add_token(store, "script", None)
+    assert (await client.call(token)).status_code == 200
+    [kept] = store.database.execute("SELECT used FROM named_tokens").fetchone()
+    assert abs(kept - time.time()) < 5
+    assert (await client.call(f"{token}x")).status_code == 401
+    revoke_token(store, "script")
+    assert (await client.call(token)).status_code == 401
+
+
+async def test_a_named_token_ends_by_itself(client: OAuthClient, owned: Settings) -> None:
+    token = add_token(AuthStore(owned.state_dir), "short", -1)
+    assert (await client.call(token)).status_code == 401
+
+
+async def test_tokens_alone(owned: Settings, run: Run) -> None:
+    settings = owned.model_copy(update={"auth": "tokens", "owner_password": SecretStr("")})
+    token = add_token(AuthStore(owned.state_dir), "script", 60)
+    async with run(create_app(settings)) as http:
+        http.base_url = httpx2.URL(ORIGIN)
+        client = OAuthClient(http)
+        assert (await client.call(token)).status_code == 200
+        assert (await client.call(None)).status_code == 401
+        assert (await http.get("/authorize")).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/api/capz", "/api/metrics"])
+async def test_what_tells_something_needs_a_token_from_outside(
+    client: OAuthClient, owned: Settings, path: str
+) -> None:
+    token = add_token(AuthStore(owned.state_dir), "monitor", None)
+    assert (await client.http.get(path)).status_code == 401
+    wrong = {"Authorization": "Bearer wrong"}
+    assert (await client.http.get(path, headers=wrong)).status_code == 401
+    right = {"Authorization": f"Bearer {token}"}
+    assert (await client.http.get(path, headers=right)).status_code == 200
+    for open_path in ("/", "/api/livez"):
+        assert (await client.http.get(open_path)).status_code == 200
+
+
+# What does not start.
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"auth": "none"}, "everybody"),
+        ({"owner_password": SecretStr("")}, "codeintel password"),
+        ({"owner_password": SecretStr("in clear")}, "no hash"),
+        ({"owner_password": SecretStr("scrypt:99999999:8:1:AAAA:AAAA")}, "no hash"),
+        ({"state_dir": Path("/proc/nothing")}, "CODEINTEL_STATE_DIR"),
+    ],
+)
+def test_an_open_or_broken_door_stops_the_start(
+    owned: Settings, changes: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(CodeintelError, match=reason) as refused:
+        create_app(owned.model_copy(update=changes))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["http://localhost:8000", "http://127.0.0.1:1", "http://[::1]:1"])
+def test_nobody_needs_a_password_on_loopback(owned: Settings, url: str) -> None:
+    assert build_auth(owned.model_copy(update={"auth": "none", "public_url": url})) is None
+
+
+def test_two_processes_share_the_store(owned: Settings) -> None:
+    first, second = AuthStore(owned.state_dir), AuthStore(owned.state_dir)
+    add_token(first, "a", None)
+    with pytest.raises(CodeintelError, match="already"):
+        add_token(second, "a", None)
+    with second.transaction() as database, pytest.raises(sqlite3.IntegrityError):
+        database.execute("INSERT INTO named_tokens (name) VALUES ('b')")
+    assert (owned.state_dir / FILE).stat().st_mode & 0o077 == 0
