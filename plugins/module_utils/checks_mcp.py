@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import httpx2
 from ansible_collections.codeintel.mcp_edge.plugins.module_utils.checks import (
     Check,
     CheckFailed,
+    attempt,
     describe,
     failed,
     passed,
@@ -34,6 +36,9 @@ Step = Callable[[ClientSession], Awaitable[object]]
 
 SESSION_ERA: Generation = "2025-11-25"
 ANSWER_LIMIT = 200  # characters of a tool's answer that a table can show
+UNAUTHORIZED = 401
+# RFC 9728: where a client that is refused learns how to get a token.
+RESOURCE_METADATA = re.compile(r'^Bearer\b.*\bresource_metadata="(?P<url>[^"]+)"', re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,18 +53,22 @@ class McpServer:
 async def check_mcp(
     endpoint: Endpoint, protocol: Protocol, generation: Generation, server: McpServer
 ) -> list[Check]:
-    """Let a client connect, list the tools and call one; after a failure the rest is not tried."""
+    """Let a client connect, list the tools and call one; after a failure the rest is not tried.
+
+    A server that wants a token, of a client that has none and is to call no tool, is asked how one
+    is got instead.
+    """
     steps = _steps(generation, server)
     prefix = f"mcp.{generation}.{protocol}"
     where = f"from {server.path} in MCP {generation} over {VERSIONS[protocol]}"
     checks: list[Check] = []
-    refusals: list[int] = []
+    refusals: list[httpx2.Response] = []
     started = time.perf_counter()
 
     async def note_refusal(response: httpx2.Response) -> None:
-        """Keep the status, which the SDK's errors do not tell."""
+        """Keep what the SDK's errors do not tell."""
         if response.is_error:
-            refusals.append(response.status_code)
+            refusals.append(response)
 
     try:
         async with endpoint.client(protocol) as client:
@@ -78,11 +87,61 @@ async def check_mcp(
         # An error in a request arrives here, not in its step: the SDK's task group cancels that.
         error = root_cause(exc)
         if refusals and not isinstance(error, CheckFailed):
-            error = CheckFailed(f"status {refusals[0]} ({describe(error)})")
+            challenge = _challenge(refusals[0])
+            if challenge and not checks and not endpoint.bearer_token and not server.tool:
+                name = f"{prefix}.authorization"
+                return [await _check_authorization(endpoint, protocol, server, name, challenge)]
+            error = CheckFailed(f"status {refusals[0].status_code} ({describe(error)})")
         for name in list(steps)[len(checks) :]:
             checks.append(failed(f"{prefix}.{name}", f"an answer {where}", error, started))
             error, started = CheckFailed(f"that {name} failed"), time.perf_counter()
     return checks
+
+
+def _challenge(response: httpx2.Response) -> str | None:
+    """Return where the answer says that its reader learns how to get a token."""
+    found = RESOURCE_METADATA.search(response.headers.get("www-authenticate", ""))
+    return found["url"] if found and response.status_code == UNAUTHORIZED else None
+
+
+async def _check_authorization(
+    endpoint: Endpoint, protocol: Protocol, server: McpServer, name: str, metadata: str
+) -> Check:
+    """Check that what a client reads before its owner logs in fits together."""
+    resource = endpoint.url + server.path
+
+    async def check() -> dict[str, Any]:
+        async with endpoint.client(protocol) as client:
+            about = await _document(client, endpoint, metadata)
+            issuers = about.get("authorization_servers") or []
+            value = {"resource": about.get("resource"), "authorization_servers": issuers}
+            if value["resource"] != resource:
+                raise CheckFailed(f"that {metadata} is about {value['resource']}", value)
+            if not issuers:
+                raise CheckFailed(f"that {metadata} names no authorization server", value)
+            issuer = str(issuers[0])
+            # One of somebody else's is not the endpoint's to answer for.
+            if issuer.rstrip("/") == endpoint.url:
+                where = f"{endpoint.url}/.well-known/oauth-authorization-server"
+                told = await _document(client, endpoint, where)
+                if str(told.get("issuer")).rstrip("/") != endpoint.url:
+                    raise CheckFailed(f"that {where} is about {told.get('issuer')}", value)
+        return value
+
+    expected = f"to be told how to get a token for {resource} over {VERSIONS[protocol]}"
+    return await attempt(name, expected, endpoint.timeout, check)
+
+
+async def _document(client: httpx2.AsyncClient, endpoint: Endpoint, url: str) -> dict[str, Any]:
+    if not url.startswith(f"{endpoint.url}/"):
+        raise CheckFailed(f"that the metadata is at {url}")
+    response = await client.get(url)
+    if response.is_error:
+        raise CheckFailed(f"status {response.status_code} from {url}")
+    document = response.json()
+    if not isinstance(document, dict):
+        raise CheckFailed(f"no object at {url}")
+    return document
 
 
 def _steps(generation: Generation, server: McpServer) -> dict[str, Step]:

@@ -57,8 +57,8 @@ def malformed(
     :param spec: options as in a role's ``meta/argument_specs.yml``.
     :param given: values, already templated.
     :param shapes: for a name, the ``pattern`` that its value (each item of a list) matches in
-        full, or ``networks`` for addresses and networks (also in lists by name), and the
-        ``remedy`` that is said otherwise.
+        full, or ``networks`` for addresses and networks (also in lists by name) beside it, and
+        the ``remedy`` that is said otherwise.
     """
     complaints = []
     for name, value in given.items():
@@ -95,8 +95,10 @@ def _items(value: object) -> Iterator[object]:
 
 
 def _fits(value: str, shape: Mapping[str, Any]) -> bool:
+    if "pattern" in shape and re.fullmatch(shape["pattern"], value):
+        return True
     if not shape.get("networks"):
-        return re.fullmatch(shape["pattern"], value) is not None
+        return False
     try:
         network = ipaddress.ip_network(value)
     except ValueError:

@@ -82,6 +82,8 @@ options:
     description:
       - Name of a tool to call. Without it, none is called.
       - The tool is called once for each generation of MCP and each of HTTP/2 and HTTP/3.
+      - Without it and without O(bearer_token), a server that wants a token passes if it tells
+        clients how to get one.
     type: str
   mcp_arguments:
     description:
@@ -165,6 +167,8 @@ checks:
         - What was checked, such as V(certificate), V(h3.status), V(alt_svc), V(sse.h2.first_event),
           V(sse.h2.spacing), V(mcp.2025-11-25.h2.initialize), V(mcp.2026-07-28.h3.server_discover),
           V(mcp.2026-07-28.h3.tools_list) or V(mcp.2026-07-28.h3.tools_call).
+        - V(mcp.2026-07-28.h3.authorization) in place of the last three, of a server that wants a
+          token when none is given.
       returned: always
       type: str
       sample: h3.status
@@ -182,7 +186,8 @@ checks:
           that it took; for the spacing, a dictionary of the number of C(events), and the median
           (C(p50)) and the longest (C(max)) gap between two, in seconds.
         - For MCP, a dictionary of the C(server)'s name, its C(version) and the C(protocol), then
-          the list of the tools' names, then the beginning of the tool's answer.
+          the list of the tools' names, then the beginning of the tool's answer. For authorization,
+          a dictionary of the C(resource) and its C(authorization_servers).
       returned: always
       type: raw
       sample: 200

@@ -23,7 +23,7 @@ FOUND = {
     "__fail2ban_mcp_connection": {"stdout": "192.0.2.9 50000 192.0.2.10 22"},
     "__fail2ban_mcp_sshd": {"rc": 1},
     "__hypercorn_service_packed": {"sha256": "0123456789abcdef"},
-    "__hypercorn_service_survey": {"stdout_lines": ["systemd 257", "ipv6"]},
+    "__hypercorn_service_survey": {"stdout_lines": ["systemd 257", "ipv6", "resolver 127.0.0.53"]},
     "__mcp_app_python_version": {"stdout": "3.13.5"},
     "__mcp_app_source_id": "0123456789abcdef",
     "__nginx_quic_bpf": {"rc": 0},

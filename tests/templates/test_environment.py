@@ -61,5 +61,56 @@ def test_the_app_learns_its_public_address(render: Render) -> None:
     assert 'CODEINTEL_PUBLIC_URL="https://mcp.test"' in render("mcp_app/environment.j2")
 
 
+def auth(render: Render, **given: object) -> dict[str, str]:
+    """Return what the app is told of who may call it."""
+    lines = render("mcp_app/environment.j2", **given).splitlines()
+    pairs = (line.split("=", 1) for line in lines if line.startswith("CODEINTEL_"))
+    told = {name: value[1:-1].replace('\\"', '"') for name, value in pairs}
+    del told["CODEINTEL_PUBLIC_URL"], told["CODEINTEL_INDEX_DIR"]
+    return told
+
+
+OIDC = {
+    "issuer": "https://login.example.com",
+    "client_id": "edge",
+    "client_secret": "hunter2",
+    "allowed": ["me@example.com", "sub-1"],
+}
+CLIENTS = {
+    "mcp_app_redirect_uris": ["https://client.example.com/callback"],
+    "mcp_app_client_documents": True,
+}
+TOLD_OF_CLIENTS = {
+    "CODEINTEL_REDIRECT_URIS": '["https://client.example.com/callback"]',
+    "CODEINTEL_CLIENT_DOCUMENTS": "true",
+}
+
+
+def test_the_app_learns_who_may_call_it(render: Render) -> None:
+    assert auth(render) == {"CODEINTEL_AUTH": "owner"}
+    assert auth(render, **CLIENTS) == {"CODEINTEL_AUTH": "owner"} | TOLD_OF_CLIENTS
+    assert auth(render, mcp_app_auth="tokens", **CLIENTS) == {"CODEINTEL_AUTH": "tokens"}
+    # Preflight has seen that it is meant, or that nobody outside can call it.
+    assert auth(render, mcp_app_auth="none", **CLIENTS) == {
+        "CODEINTEL_AUTH": "none",
+        "CODEINTEL_ALLOW_PUBLIC_WITHOUT_AUTH": "true",
+    }
+    assert auth(render, mcp_app_auth="oidc", mcp_app_oidc=OIDC, **CLIENTS) == {
+        "CODEINTEL_AUTH": "oidc",
+        "CODEINTEL_OIDC_ISSUER": "https://login.example.com",
+        "CODEINTEL_OIDC_CLIENT_ID": "edge",
+        "CODEINTEL_OIDC_ALLOWED": '["me@example.com", "sub-1"]',
+        **TOLD_OF_CLIENTS,
+    }
+
+
+@pytest.mark.parametrize("mode", ["owner", "tokens", "oidc", "none"])
+def test_another_app_hears_nothing_of_it(render: Render, mode: str) -> None:
+    given = {"mcp_app_auth": mode, "mcp_app_oidc": OIDC, **CLIENTS}
+    assert lines(render, {}, **given) == []
+
+
 def test_secrets_are_not_in_it(render: Render) -> None:
     assert "hunter2" not in render("mcp_app/environment.j2", mcp_app_secrets={"key": "hunter2"})
+    given = {"mcp_app_auth": "oidc", "mcp_app_oidc": OIDC, "mcp_app_owner_password": "hunter2"}
+    assert "hunter2" not in render("mcp_app/environment.j2", **given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import tomllib
 from collections.abc import Callable
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -187,15 +188,63 @@ def test_no_unit_says_a_thing_twice(render: Render, template: str) -> None:
     assert twice <= {"SystemCallFilter"}  # the second takes from the first
 
 
-def write_units(render: Render, folder: Path, topology: str) -> list[str]:
+OUTBOUND = ["internet", "10.0.0.0/8", "fd00::7"]
+
+
+def test_without_a_word_there_is_no_network(render: Render) -> None:
+    unit = unit_lines(render("hypercorn_service/instance.service.j2"))
+    assert unit["PrivateNetwork"] == ["yes"]
+    assert unit["RestrictAddressFamilies"] == ["AF_UNIX"]
+    assert unit["IPAddressDeny"] == ["any"]
+    assert "IPAddressAllow" not in unit
+    assert "/run/systemd/resolve" in unit["InaccessiblePaths"][0]
+
+
+def test_the_network_is_open_to_what_is_named_and_to_resolvers(render: Render) -> None:
+    unit = unit_lines(
+        render("hypercorn_service/instance.service.j2", hypercorn_service_outbound=["192.0.2.7"])
+    )
+    assert "PrivateNetwork" not in unit
+    assert unit["IPAddressAllow"] == ["127.0.0.53 192.0.2.7"]
+    assert unit["IPAddressDeny"] == ["any"]
+    assert unit["SocketBindDeny"] == ["any"]
+    # What /etc/resolv.conf is a link into, where systemd-resolved runs.
+    assert unit["InaccessiblePaths"] == ["-/run/dbus -/run/user"]
+
+
+def test_the_internet_is_public_addresses_and_no_others(render: Render) -> None:
+    given: dict[str, Any] = {"hypercorn_service_outbound": OUTBOUND}
+    given["__hypercorn_service_survey"] = {"stdout_lines": ["resolver 10.0.0.2", "resolver ::1"]}
+    unit = unit_lines(render("hypercorn_service/instance.service.j2", **given))
+    assert unit["IPAddressAllow"] == ["10.0.0.2 ::1 10.0.0.0/8 fd00::7"]
+    denied = [ip_network(network) for network in unit["IPAddressDeny"][0].split()]
+
+    def reached(address: str) -> bool:
+        return not any(ip_address(address) in network for network in denied)
+
+    private = (
+        "0.0.0.0 10.1.2.3 100.64.0.1 127.0.0.1 169.254.169.254 172.16.0.1 172.31.255.255"
+        " 192.168.1.1 224.0.0.1 255.255.255.255 :: ::1 ::ffff:10.0.0.1 64:ff9b:1::a00:1"
+        " fc00::1 fd12::1 fe80::1 ff02::1 2002:a00:1::1 2001::1 5f00::1"
+    )
+    assert [address for address in private.split() if reached(address)] == []
+    public = "1.1.1.1 9.9.9.9 100.63.0.1 100.128.0.1 172.15.0.1 172.32.0.1 192.167.0.1 198.17.0.1"
+    public += " 2606:4700::1111 2a00:1450::1 2001:4860:4860::8888 3fff:ffff::1"
+    assert [address for address in public.split() if not reached(address)] == []
+
+
+def write_units(
+    render: Render, folder: Path, topology: str, outbound: list[str] | None = None
+) -> list[str]:
     python = folder / "venv/bin/python"
     python.parent.mkdir(parents=True)
     python.write_text("#!/bin/sh\n", encoding="utf-8")
     python.chmod(0o755)
-    given = {"hypercorn_service_name": "notes", "hypercorn_service_venv": folder / "venv"}
-    given |= {"mcp_edge_topology": topology}
+    given: dict[str, Any] = {"hypercorn_service_name": "notes"}
+    given["hypercorn_service_venv"] = str(folder / "venv")
+    given |= {"mcp_edge_topology": topology, "hypercorn_service_outbound": outbound or []}
     for name, template in UNITS.items():
-        text = render(f"hypercorn_service/{template}", **{k: str(v) for k, v in given.items()})
+        text = render(f"hypercorn_service/{template}", **given)
         (folder / name).write_text(text, encoding="utf-8")
     return [str(folder / name) for name in UNITS]
 
@@ -206,16 +255,23 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.parametrize("outbound", [[], OUTBOUND])
 @pytest.mark.parametrize("topology", ["terminating", "passthrough"])
-def test_systemd_understands_the_units(render: Render, tmp_path: Path, topology: str) -> None:
-    run = analyze("verify", "--man=no", *write_units(render, tmp_path, topology))
+def test_systemd_understands_the_units(
+    render: Render, tmp_path: Path, topology: str, outbound: list[str]
+) -> None:
+    run = analyze("verify", "--man=no", *write_units(render, tmp_path, topology, outbound))
     assert (run.stderr, run.returncode) == ("", 0)
 
 
+@pytest.mark.parametrize(
+    ("outbound", "most"), [([], 0.5), (["internet"], 1.2), (["10.0.0.0/8"], 1.2)]
+)
 @pytest.mark.parametrize("topology", ["terminating", "passthrough"])
 def test_systemd_finds_the_service_well_confined(
-    render: Render, tmp_path: Path, topology: str
+    render: Render, tmp_path: Path, topology: str, outbound: list[str], most: float
 ) -> None:
-    service, _ = write_units(render, tmp_path, topology)
-    run = analyze("security", "--offline=true", "--threshold=5", "--no-pager", service)
+    service, _ = write_units(render, tmp_path, topology, outbound)
+    threshold = f"--threshold={most * 10:.0f}"
+    run = analyze("security", "--offline=true", threshold, "--no-pager", service)
     assert run.returncode == 0, run.stdout

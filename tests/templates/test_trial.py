@@ -53,3 +53,58 @@ def test_the_app_that_ships_checks_itself_and_no_other_is_asked_to(
 def test_systemd_gets_no_lone_dollar_sign(variables: Callable[..., Templar]) -> None:
     words = trial(variables, mcp_app_check_command=["echo", "$HOME", "100%"])
     assert words[-2:] == ["$$HOME", "100%"]
+
+
+OIDC = {
+    "issuer": "https://login.example.com",
+    "client_id": "edge",
+    "client_secret": "hunter2",
+    "allowed": ["me@example.com"],
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "secrets", "network"),
+    [
+        ({}, ["codeintel_owner_password"], "no network"),
+        ({"mcp_app_client_documents": True}, ["codeintel_owner_password"], "internet"),
+        ({"mcp_app_auth": "tokens", "mcp_app_client_documents": True}, [], "no network"),
+        ({"mcp_app_auth": "none", "mcp_app_client_documents": True}, [], "no network"),
+        ({"mcp_app_auth": "oidc"}, ["codeintel_oidc_client_secret"], "internet"),
+        (
+            {"mcp_app_auth": "oidc", "mcp_app_oidc": OIDC | {"networks": ["10.0.0.7"]}},
+            ["codeintel_oidc_client_secret"],
+            "10.0.0.7",
+        ),
+        (
+            {"mcp_app_auth": "oidc", "mcp_app_client_documents": "yes"}
+            | {"mcp_app_oidc": OIDC | {"networks": ["10.0.0.7"]}},
+            ["codeintel_oidc_client_secret"],
+            "10.0.0.7 internet",
+        ),
+        # An app of somebody else's has its own secrets and nothing of this.
+        (
+            {
+                "mcp_app_base_settings": {},
+                "mcp_app_secrets": {"token": "x"},
+                "mcp_app_auth": "oidc",
+            },
+            ["token"],
+            "no network",
+        ),
+    ],
+)
+def test_what_the_app_is_handed_and_what_it_calls(
+    variables: Callable[..., Templar], given: dict[str, object], secrets: list[str], network: str
+) -> None:
+    """The playbook hands both on to the role that runs the app; the trial has them too."""
+    given = {"mcp_app_oidc": OIDC, **given}
+    templar = variables("mcp_app", **given)
+    assert templar.resolve_variable_expression("__mcp_app_credential_names") == secrets
+    outbound = templar.resolve_variable_expression("__mcp_app_outbound")
+    assert (" ".join(outbound) or "no network") == network
+    words = trial(variables, **given)
+    assert f"--property=PrivateNetwork={'no' if outbound else 'yes'}" in words
+    loaded = [word.rpartition("/")[2] for word in words if "LoadCredential" in word]
+    assert loaded == secrets
+    assert "hunter2" not in " ".join(words)

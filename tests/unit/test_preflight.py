@@ -71,6 +71,13 @@ PLAY = """
 
 MINE = {"name": "mine", "url": "https://example.com/mine.git"}
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2\n-----END OPENSSH PRIVATE KEY-----"
+OIDC: dict[str, Any] = {
+    "issuer": "https://login.example.com",
+    "client_id": "x",
+    "client_secret": "hunter2",
+    "allowed": ["me@example.com"],
+}
+PUBLIC = {"mcp_edge_domain": "mcp.codeintel.dev"}
 LOWER_CASE = "give lower-case letters, digits and dashes"
 HOST_NAME = "set mcp_edge_domain to the public host name in lower case"
 ABSOLUTE = "give an absolute path without spaces"
@@ -116,6 +123,16 @@ def repositories(items: list[Any], *told: str) -> Case:
                 told=("Nothing was changed. mcp_app_repositories", *told))  # fmt: skip
 
 
+def ways_in(given: dict[str, Any], *told: str) -> Case:
+    """Give variables of who may come in; each complaint begins with one of their names."""
+    return Case(role="mcp_app", given=given, told=("Nothing was changed. mcp_app_", *told))
+
+
+def oidc(given: dict[str, Any], *told: str) -> Case:
+    """Give something else of the identity provider than what is right."""
+    return ways_in({"mcp_app_auth": "oidc", "mcp_app_oidc": OIDC | given}, "mcp_app_oidc", *told)
+
+
 MALFORMED = [
     *(Case(role=role, given={f"{role}_nmae": 1}, told=(f"{role}_nmae is not a variable",
            f"did you mean {role}_name?")) for role in ROLES),
@@ -159,6 +176,9 @@ MALFORMED = [
     bad("hypercorn_service_socket_group", "www data", "give the name of a group"),
     bad("hypercorn_service_health_path", "livez", "give a path that starts with /"),
     bad("hypercorn_service_memory_max", "1GB", "such as 1G"),
+    bad("hypercorn_service_outbound", "internet", "give a list of strings"),
+    *(bad("hypercorn_service_outbound", [network], "give internet, or addresses and networks")
+      for network in ("everywhere", "0.0.0.0/0", "10.0.0.7/8", "login.example.com")),
     bad("hypercorn_service_tasks_max", "lots", "unable to convert to int"),
     bad("hypercorn_service_settings", "debug", "give a dictionary"),
     bad("mcp_app_source", "zip", "must be one of: path, wheel, pypi, git"),
@@ -169,6 +189,17 @@ MALFORMED = [
     bad("mcp_app_python", ["python3"], "give a string"),
     bad("mcp_app_index_command", "index", "give a list of strings"),
     bad("mcp_app_check_command", ["a\nb"], "each on one line"),
+    bad("mcp_app_auth", "password", "must be one of: owner, tokens, oidc, none"),
+    *(Case(role="mcp_app", given={"mcp_app_owner_password": password},
+           told=("mcp_app_owner_password is (hidden)", "give 12 characters or more on one line"))
+      for password in ("hunter2", "hunter2\nhunter2 hunter2")),
+    *(bad("mcp_app_redirect_uris", [uri], "give whole callbacks such as")
+      for uri in ("client.example.com", "http://client.example.com/callback", "https://*.example.com/#x",
+                  "javascript:/alert(1)", "https://client.example.com/a b")),
+    bad("mcp_app_client_documents", "perhaps", "unable to convert to bool"),
+    bad("mcp_app_revoke_sessions", "perhaps", "unable to convert to bool"),
+    Case(role="mcp_app", given={"mcp_app_oidc": "hunter2"},
+         told=("mcp_app_oidc is (hidden)", "give a dictionary")),
     Case(role="mcp_app", given={"mcp_app_repositories": {"name": "hunter2"}},
          told=("mcp_app_repositories is (hidden)", "give a list")),
     Case(role="mcp_app", given={"mcp_app_secrets": "hunter2"},
@@ -268,15 +299,33 @@ REFUSED = [
          told=("mcp_app_settings", "1ST-KEY", "names of environment variables")),
     Case(role="mcp_app", given={"mcp_app_secrets": {"keys/api": "hunter2"}},
          told=("mcp_app_secrets", "keys/api", "takes names of letters, digits, _ and -")),
-    *(Case(role="mcp_app", given={"mcp_edge_domain": domain, **switch},
-           told=(f"mcp_app_domain is {domain}, a public name",
-                 "Set mcp_app_allow_public_without_auth to true"))
+    *(Case(role="mcp_app", given={"mcp_edge_domain": domain, "mcp_app_auth": "none", **switch},
+           told=(f"mcp_app_domain is {domain}, a public name", "mcp_app_auth is none. Give owner",
+                 "set mcp_app_allow_public_without_auth to true if the world may call it."))
       for domain, switch in (
           ("mcp.codeintel.dev", {}),
           ("mcp.codeintel.dev", {"mcp_app_allow_public_without_auth": "false"}),
           ("mcp.test.codeintel.dev", {}),
           ("my.contest", {}),
       )),
+    # Of an app of somebody else's nobody knows how it is guarded, whatever is said about ours.
+    Case(role="mcp_app", given={**PUBLIC, "mcp_app_base_settings": {}},
+         told=("mcp_app_domain is mcp.codeintel.dev", "unless it guards itself",
+               "Set mcp_app_allow_public_without_auth to true if it does")),
+    ways_in({"mcp_app_settings": {"CODEINTEL_AUTH": "none", "CODEINTEL_LOG_LEVEL": "INFO"}},
+            "mcp_app_settings has CODEINTEL_AUTH: give mcp_app_auth"),
+    ways_in({"mcp_app_secrets": {"codeintel_owner_password": "hunter2"}},
+            "mcp_app_secrets has codeintel_owner_password: give mcp_app_owner_password"),
+    ways_in({"mcp_app_auth": "oidc"},
+            "mcp_app_oidc lacks issuer, client_id, client_secret, allowed: with mcp_app_auth oidc"),
+    oidc({"allowed": [], "secret": "hunter2"},
+         "has secret: give issuer, client_id", "mcp_app_oidc lacks allowed"),
+    *(oidc({"issuer": issuer}, "has as issuer no https address: give")
+      for issuer in ("http://login.example.com", "https://me:hunter2@example.com", ["x"])),
+    oidc({"allowed": "me@example.com", "networks": ["10.0.0.7", "office"]},
+         "has in allowed no list: give", "mcp_app_oidc has in networks office: give"),
+    oidc({"allowed": ["x", 7], "networks": "x"},
+         "has in allowed 7: give", "mcp_app_oidc has in networks no list: give"),
     Case(role="mcp_app", commands={"python3": "echo 3.10.12"},
          told=("mcp_app_python (python3) is 3.10.12", "Python 3.11 or later")),
     bad("mcp_app_python", "/no/such/python", "is not there", "Python 3.11 or later"),
@@ -309,8 +358,25 @@ FINE = [
                        printf '# by codeintel.mcp_edge\\nListenStream=[::1]:8443\\n'"""}),
     Case(role="nginx_quic", given={"mcp_edge_topology": "passthrough", "nginx_quic_sni_backends":
          {"a.test": "127.0.0.1:1", "*.b.test": "[::1]:2"}}),
-    Case(role="mcp_app", given={"mcp_edge_domain": "mcp.codeintel.dev",
-         "mcp_app_allow_public_without_auth": "true", "mcp_app_keep_releases": "5"}),
+    Case(role="mcp_app", given={**PUBLIC, "mcp_app_allow_public_without_auth": "true",
+         "mcp_app_auth": "none", "mcp_app_keep_releases": "5"}),
+    Case(role="mcp_app", given={**PUBLIC, "mcp_app_allow_public_without_auth": "true",
+         "mcp_app_base_settings": {}}),
+    Case(role="mcp_app", given=PUBLIC),
+    Case(role="mcp_app",
+         given={**PUBLIC, "mcp_app_auth": "tokens", "mcp_app_client_documents": "yes"}),
+    Case(role="mcp_app", given={**PUBLIC, "mcp_app_owner_password": "hunter2 hunter2",
+         "mcp_app_redirect_uris": ["https://client.example.com/callback?x=1",
+                                   "com.example.app:/done", "zed://mcp/callback"]}),
+    Case(role="mcp_app", given={**PUBLIC, "mcp_app_auth": "oidc", "mcp_app_oidc": OIDC | {
+         "issuer": "https://[2001:db8::1]:8443/realms/mine/",
+         "networks": ["10.0.0.7", "fd00::/8"]}}),
+    # What is said about our app does not concern another one.
+    Case(role="mcp_app", given={"mcp_app_base_settings": {}, "mcp_app_auth": "oidc",
+         "mcp_app_secrets": {"codeintel_owner_password": "x"},
+         "mcp_app_settings": {"CODEINTEL_AUTH": "x"}}),
+    Case(role="hypercorn_service",
+         given={"hypercorn_service_outbound": ["internet", "10.0.0.0/8", "fd00::7"]}),
     Case(role="mcp_app", given={"mcp_app_repositories": [
          MINE, MINE | {"name": "a_b-C1", "ref": "release/1.x", "schedule": "Mon..Fri *-*-* 06:00"},
          {"name": "k1", "url": "git@example.com:us/x.git", "key": KEY},

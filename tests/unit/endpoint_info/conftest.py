@@ -23,7 +23,7 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
 if TYPE_CHECKING:
@@ -141,6 +141,29 @@ async def denied(request: Request) -> Response:
     return PlainTextResponse("who are you?", status_code=401)
 
 
+async def guarded(request: Request) -> Response:
+    """Want a token, and say where one learns how it is got; the name says what is wrong there."""
+    await request.body()
+    origin = f"https://{request.headers['host']}"
+    if request.path_params["name"] == "away":
+        origin = "https://other.test"
+    about = f"{origin}/.well-known/oauth-protected-resource{request.url.path}"
+    challenge = f'Bearer error="invalid_token", resource_metadata="{about}"'
+    return Response(status_code=401, headers={"www-authenticate": challenge})
+
+
+async def about_resource(request: Request) -> Response:
+    name = request.path_params["name"]
+    origin = f"https://{request.headers['host']}"
+    issuers = {"lost": [], "foreign": ["https://login.test"]}.get(name, [origin])
+    resource = f"{origin}/guarded/{'other' if name == 'mixed' else name}"
+    return JSONResponse({"resource": resource, "authorization_servers": issuers})
+
+
+async def about_issuer(request: Request) -> Response:
+    return JSONResponse({"issuer": f"https://{request.headers['host']}/"})
+
+
 async def silent(request: Request) -> Response:
     await request.body()
     await asyncio.Event().wait()
@@ -203,6 +226,9 @@ def application() -> ASGIApp:
         Route("/api/whoami", whoami),
         Route("/silent", silent, methods=["GET", "POST"]),
         Route("/denied", denied, methods=["GET", "POST"]),
+        Route("/guarded/{name}", guarded, methods=["GET", "POST"]),
+        Route("/.well-known/oauth-protected-resource/guarded/{name}", about_resource),
+        Route("/.well-known/oauth-authorization-server", about_issuer),
         Mount("/", mcp_app),
     ]
     return EndToEndHeaders(Starlette(routes=routes, lifespan=mcp_app.lifespan))

@@ -196,6 +196,45 @@ def test_mcp_denied(sites: Sites) -> None:
             assert "saw status 401" in checks[name]["message"]
 
 
+@pytest.mark.parametrize("name", ["good", "foreign"])
+def test_mcp_that_wants_a_token_and_says_how_to_get_one(sites: Sites, name: str) -> None:
+    checks = check(sites, sites.good, mcp_path=f"/guarded/{name}", protocols=["h2", "h3"])
+    assert not red(checks), [checks[name] for name in red(checks)]
+    generations = ("2025-11-25", "2026-07-28")
+    names = [f"mcp.{g}.{p}.authorization" for g in generations for p in ("h2", "h3")]
+    assert [each for each in checks if each.startswith("mcp.")] == names
+    issuer = sites.good.url if name == "good" else "https://login.test"
+    for each in names:
+        assert checks[each]["value"] == {
+            "resource": f"{sites.good.url}/guarded/{name}",
+            "authorization_servers": [issuer],
+        }
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("away", "that the metadata is at https://other.test/"),
+        ("lost", "names no authorization server"),
+        ("mixed", "/guarded/other"),
+    ],
+)
+def test_mcp_that_wants_a_token_and_misleads(sites: Sites, name: str, said: str) -> None:
+    checks = check(sites, sites.good, mcp_path=f"/guarded/{name}", protocols=["h3"])
+    assert red(checks) == {f"mcp.{g}.h3.authorization" for g in ("2025-11-25", "2026-07-28")}
+    for each in red(checks):
+        assert said in checks[each]["message"]
+
+
+@pytest.mark.parametrize("given", [{"mcp_tool": "grep"}, {"bearer_token": "not-known"}])
+def test_a_wanted_token_is_no_excuse_for_who_gives_one_or_calls_a_tool(
+    sites: Sites, given: dict[str, str]
+) -> None:
+    checks = check(sites, sites.good, mcp_path="/guarded/good", protocols=["h2"], **given)
+    assert "saw status 401" in checks["mcp.2025-11-25.h2.initialize"]["message"]
+    assert red(checks) == {each for each in checks if each.startswith("mcp.")}
+
+
 def test_silence(sites: Sites) -> None:
     checks = check(
         sites,
