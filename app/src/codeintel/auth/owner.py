@@ -10,6 +10,7 @@ from uuid import uuid4
 from fastmcp.server.auth import AccessToken
 from fastmcp.server.auth.auth import OAuthProvider, TokenHandler
 from fastmcp.server.auth.cimd import CIMDClientManager
+from fastmcp.server.auth.oauth_proxy.models import ProxyDCRClient
 from mcp.server.auth.handlers.metadata import MetadataHandler
 from mcp.server.auth.handlers.token import TokenErrorResponse
 from mcp.server.auth.json_response import PydanticJSONResponse
@@ -28,7 +29,7 @@ from mcp.server.auth.provider import (
 )
 from mcp.server.auth.routes import build_metadata, cors_middleware
 from mcp.server.auth.settings import ClientRegistrationOptions, RevocationOptions
-from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
+from mcp.shared.auth import InvalidRedirectUriError, OAuthClientInformationFull, OAuthToken
 from pydantic import AnyHttpUrl, AnyUrl, ConfigDict, TypeAdapter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -96,8 +97,11 @@ class OwnerProvider(OAuthProvider):
     async def get_client(self, client_id: str) -> OAuthClientInformationFull | None:
         """Return the client, with those of its callbacks that are allowed now; else None."""
         if self._documents.is_cimd_client_id(client_id):
-            found: OAuthClientInformationFull | None = await self._documents.get_client(client_id)
-            return found
+            found = await self._documents.get_client(client_id)
+            if found is None:
+                return None
+            described = {name: getattr(found, name) for name in type(found).model_fields}
+            return _Documented(**described, extra=self._redirect_uris)
         query = "SELECT info FROM clients WHERE id = ?"
         row = self._store.database.execute(query, (client_id,)).fetchone()
         if row is None:
@@ -136,8 +140,6 @@ class OwnerProvider(OAuthProvider):
         self, client: OAuthClientInformationFull, params: AuthorizationParams
     ) -> str:
         """Return the page that asks the owner. Raises AuthorizeError for what cannot be asked."""
-        if not self._may(params.redirect_uri):  # a document may name any
-            raise AuthorizeError("invalid_request", "the callback is not allowed")
         if params.resource is not None and not self.is_here(params.resource):
             raise AuthorizeError("invalid_target", f"this is {self._resource_url}")
         client_id = client.client_id or ""
@@ -360,6 +362,19 @@ class OwnerProvider(OAuthProvider):
         """Say whether a token for `resource` is one for this server."""
         here = {str(url).rstrip("/") for url in (self._resource_url, self.base_url) if url}
         return resource.rstrip("/") in here
+
+
+class _Documented(ProxyDCRClient):
+    """A client that a document describes, which may name any callback."""
+
+    extra: tuple[str, ...]
+
+    def validate_redirect_uri(self, redirect_uri: AnyUrl | None) -> AnyUrl:
+        """Return where the browser may be sent. Raises InvalidRedirectUriError for other places."""
+        uri: AnyUrl = super().validate_redirect_uri(redirect_uri)
+        if not is_allowed(str(uri), self.extra):
+            raise InvalidRedirectUriError(f"{str(uri)[:200]} is not allowed")
+        return uri
 
 
 class _Token(TokenHandler):
