@@ -146,6 +146,7 @@ async def test_the_owner_may_say_no(client: OAuthClient) -> None:
         "https://evil.example/callback",
         "http://localhost.evil.example/callback",
         "http://127.0.0.1@evil.example/callback",
+        "http://evil.example@127.0.0.1/callback",
         "http://127.0.0.1.evil.example/callback",
         "http://127.1.evil.example",
         "https://chatgpt.com.evil.example/connector_platform_oauth_redirect",
@@ -339,8 +340,9 @@ async def test_only_the_browser_that_was_asked_can_answer(
         case "null":
             headers = {"Origin": "null"}
         case "old":
-            now = time.time()
-            later = now + consent.SECONDS_TO_DECIDE + 1
+            later = time.time() + consent.SECONDS_TO_DECIDE + 1
+            [cookie] = client.http.cookies.jar
+            cookie.expires = None  # the browser would have dropped it
             monkeypatch.setattr(time, "time", lambda: later)
     answer = await client.http.post("/consent", data=form | {"password": PASSWORD}, headers=headers)
     assert answer.status_code in {400, 403}
@@ -479,6 +481,8 @@ async def test_a_named_token_lets_in_until_it_is_revoked(
 async def test_a_named_token_ends_by_itself(client: OAuthClient, owned: Settings) -> None:
     token = add_token(AuthStore(owned.state_dir), "short", -1)
     assert (await client.call(token)).status_code == 401
+    headers = {"Authorization": f"Bearer {token}"}
+    assert (await client.http.get("/api/capz", headers=headers)).status_code == 401
 
 
 async def test_tokens_alone(owned: Settings, run: Run) -> None:

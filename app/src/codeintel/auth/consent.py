@@ -157,7 +157,7 @@ class Consent:
         asked = self._unseal(sealed)
         browser = request.cookies.get(self._cookie, "")
         proof = self._proof(browser, sealed)
-        if asked is None or not browser or not _same(fields.get("proof", ""), proof):
+        if asked is None or not _same(fields.get("proof", ""), proof):
             return _over()
         if fields.get("decision") != "allow":
             return _back("Not let in", asked, self._deny(asked))
