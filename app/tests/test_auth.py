@@ -187,10 +187,19 @@ async def test_a_known_callback_is_let_back(client: OAuthClient, uri: str) -> No
     assert (await client.call(tokens["access_token"])).status_code == 200
 
 
+async def test_a_program_may_come_back_on_another_port(client: OAuthClient) -> None:
+    await client.register()
+    client.callback = CALLBACK.replace("4321", "1234")
+    assert (await client.exchange(await client.code())).status_code == 200
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {"redirect_uri": "https://evil.example/"},
+        {"redirect_uri": CALLBACK.replace("127.0.0.1", "localhost")},
+        {"redirect_uri": CALLBACK.replace("callback", "other")},
+        {"redirect_uri": f"{CALLBACK}?x=1"},
         {"redirect_uri": f"{CALLBACK}/../other"},
         {"client_id": "unknown"},
         {"client_id": "https://client.example/metadata.json"},

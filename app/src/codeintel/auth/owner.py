@@ -36,7 +36,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from codeintel.auth.consent import PATH, SECONDS_TO_DECIDE, Consent, ConsentRequest
-from codeintel.auth.redirects import is_allowed
+from codeintel.auth.redirects import is_allowed, is_same_program
 from codeintel.auth.store import AuthStore, digest
 
 SUBJECT = "owner"
@@ -106,7 +106,7 @@ class OwnerProvider(OAuthProvider):
         row = self._store.database.execute(query, (client_id,)).fetchone()
         if row is None:
             return None
-        client = OAuthClientInformationFull.model_validate_json(row[0])
+        client = _Registered.model_validate_json(row[0])
         client.redirect_uris = [uri for uri in client.redirect_uris or () if self._may(uri)]
         return client if client.redirect_uris else None
 
@@ -362,6 +362,17 @@ class OwnerProvider(OAuthProvider):
         """Say whether a token for `resource` is one for this server."""
         here = {str(url).rstrip("/") for url in (self._resource_url, self.base_url) if url}
         return resource.rstrip("/") in here
+
+
+class _Registered(OAuthClientInformationFull):
+    """A client that has registered itself."""
+
+    def validate_redirect_uri(self, redirect_uri: AnyUrl | None) -> AnyUrl:
+        """Return where the browser may be sent. Raises InvalidRedirectUriError for other places."""
+        known = self.redirect_uris or ()
+        if redirect_uri and any(is_same_program(str(redirect_uri), str(uri)) for uri in known):
+            return redirect_uri
+        return super().validate_redirect_uri(redirect_uri)
 
 
 class _Documented(ProxyDCRClient):

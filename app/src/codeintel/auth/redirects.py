@@ -47,6 +47,17 @@ def is_loopback(uri: str) -> bool:
     )
 
 
+def is_same_program(uri: str, known: str) -> bool:
+    """Say whether both are of loopback and differ in the port alone, which changes at each start.
+
+    RFC 8252, section 7.3.
+    """
+    if not (is_loopback(uri) and is_loopback(known)):
+        return False
+    one, other = urlsplit(uri), urlsplit(known)
+    return (one.hostname, one.path, one.query) == (other.hostname, other.path, other.query)
+
+
 def target_of(uri: str) -> str:
     """Return what people are told of `uri`: its host, or the program that it opens."""
     parts = urlsplit(uri)
