@@ -40,7 +40,7 @@ def test_a_commit_is_a_change(write_tree: Callable[..., Path], index_dir: Path) 
     root = write_tree({"a.py": "1"})
 
     def git(*arguments: str) -> None:
-        who = ["-c", "user.name=x", "-c", "user.email=x@mcp.test"]
+        who = ["-c", "user.name=x", "-c", "user.email=x@example.com"]
         subprocess.run(["git", *who, *arguments], cwd=root, check=True)
 
     git("init", "--quiet")
