@@ -1,3 +1,4 @@
+import io
 import json
 import select
 import signal
@@ -160,3 +161,53 @@ def test_a_stop_leaves_nothing_behind(write_tree: WriteTree, index_dir: Path) ->
         assert process.stderr is not None
         assert b"Traceback" not in process.stderr.read()
     assert not list(index_dir.iterdir())
+
+
+def test_a_folder_that_may_not_be_read_is_no_obstacle(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".env").mkdir()  # not to be read, for root either
+    state = str(tmp_path / "state")
+    command = [*COMMAND, "token", "add", "laptop", "--state-dir", state]
+    done = subprocess.run(command, cwd=tmp_path, check=False)
+    assert done.returncode == 0, capfd.readouterr().err
+    assert capfd.readouterr().out.startswith("cit_")
+
+
+def test_tokens_and_sessions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = ["--state-dir", str(tmp_path)]
+    assert main(["token", "add", "laptop", "--expires", "90d", *state]) == 0
+    token = capsys.readouterr().out.strip()
+    assert main(["token", "list", *state]) == 0
+    listed = capsys.readouterr().out
+    assert listed.startswith("laptop ")
+    assert "used never" in listed
+    assert token not in listed
+    for wrong in (
+        ["add", "laptop"],
+        ["add", "a b"],
+        ["add", "x", "--expires", "soon"],
+        ["revoke", "y"],
+    ):
+        assert main(["token", *wrong, *state]) == 1
+        assert capsys.readouterr().err.count("\n") == 1
+    assert main(["token", "revoke", "laptop", *state]) == 0
+    assert main(["revoke", *state]) == 0
+    assert "0 clients" in capsys.readouterr().out
+
+
+def test_a_password_is_hashed_and_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def say(password: str) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"{password}\n"))
+
+    say("correct horse battery")
+    assert main(["password"]) == 0
+    (tmp_path / "hash").write_text(capsys.readouterr().out)
+    for password, code in (("correct horse battery", 0), ("another of that length", 1)):
+        say(password)
+        assert main(["password", "--check", str(tmp_path / "hash")]) == code
+    say("short")
+    assert main(["password"]) == 1
+    assert "12 characters" in capsys.readouterr().err
