@@ -163,10 +163,10 @@ def test_a_stop_leaves_nothing_behind(write_tree: WriteTree, index_dir: Path) ->
     assert not list(index_dir.iterdir())
 
 
-def test_a_folder_that_may_not_be_read_is_no_obstacle(
+def test_what_lies_in_the_folder_that_one_is_in_says_nothing(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / ".env").mkdir()  # not to be read, for root either
+    (tmp_path / ".env").write_text("FASTMCP_LOG_LEVEL=nonsense\n")
     state = str(tmp_path / "state")
     command = [*COMMAND, "token", "add", "laptop", "--state-dir", state]
     done = subprocess.run(command, cwd=tmp_path, check=False)
