@@ -48,7 +48,7 @@ from mcp.server.auth.provider import (
 from mcp.server.auth.routes import cors_middleware
 from mcp.server.auth.settings import ClientRegistrationOptions, RevocationOptions
 from mcp.shared.auth import InvalidRedirectUriError, OAuthClientInformationFull, OAuthToken
-from pydantic import AnyHttpUrl, AnyUrl, ConfigDict, Field, TypeAdapter
+from pydantic import AnyHttpUrl, AnyUrl, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -56,6 +56,7 @@ from starlette.routing import Route
 
 from codeintel.auth.discovery import NEEDED, WELCOME, discover
 from codeintel.auth.oidc_state import open_folder, read_secret, sessions_in
+from codeintel.auth.origin import parse_origin
 from codeintel.auth.redirects import is_allowed
 from codeintel.errors import CodeintelError
 from codeintel.settings import PREFIX, Settings
@@ -102,9 +103,6 @@ PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
 )
 """FastMCP's own lets its pages fetch a logo from afar."""
-
-# An issuer is compared character by character: without the slash that URLs get otherwise.
-_ORIGIN = TypeAdapter(AnyHttpUrl, config=ConfigDict(url_preserve_empty_path=True))
 
 logger = logging.getLogger(__name__)
 
@@ -335,7 +333,7 @@ class OidcProxy(OIDCProxy):
             client_secret=settings.oidc_client_secret.get_secret_value(),
             token_verifier=_Admission(metadata["issuer"], self.guests),
             token_endpoint_auth_method=_auth_method(metadata),
-            base_url=_ORIGIN.validate_python(settings.public_url),
+            base_url=parse_origin(settings.public_url),
             client_storage=FernetEncryptionWrapper(
                 self._files,
                 fernet=Fernet(derive_jwt_key(high_entropy_material=secret, salt="sessions")),

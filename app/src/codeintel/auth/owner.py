@@ -30,12 +30,13 @@ from mcp.server.auth.provider import (
 from mcp.server.auth.routes import build_metadata, cors_middleware
 from mcp.server.auth.settings import ClientRegistrationOptions, RevocationOptions
 from mcp.shared.auth import InvalidRedirectUriError, OAuthClientInformationFull, OAuthToken
-from pydantic import AnyHttpUrl, AnyUrl, ConfigDict, TypeAdapter
+from pydantic import AnyUrl
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from codeintel.auth.consent import PATH, SECONDS_TO_DECIDE, Consent, ConsentRequest
+from codeintel.auth.origin import parse_origin
 from codeintel.auth.redirects import is_allowed, is_same_program
 from codeintel.auth.store import AuthStore, digest
 
@@ -50,9 +51,6 @@ MAX_NAME = 80
 MAX_REDIRECTS = 10
 MAX_REQUEST = 4_000
 """Characters of all that a client asks for: it travels in an address."""
-
-# An issuer is compared character by character: without the slash that URLs get otherwise.
-_ORIGIN = TypeAdapter(AnyHttpUrl, config=ConfigDict(url_preserve_empty_path=True))
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +78,7 @@ class OwnerProvider(OAuthProvider):
         """
         self._registration = ClientRegistrationOptions(enabled=True)
         self._revocation = RevocationOptions(enabled=True)
-        self._origin = _ORIGIN.validate_python(public_url)
+        self._origin = parse_origin(public_url)
         super().__init__(
             base_url=self._origin,
             client_registration_options=self._registration,
