@@ -181,6 +181,10 @@ async def trailers(_scope: Scope, _receive: Receive, send: Send) -> None:
     await send({"type": "http.response.trailers", "headers": [(b"checksum", b"1")]})
 
 
+async def show_pid(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await reply(send, str(os.getpid()).encode())
+
+
 HANDLERS = {
     "": hello,
     "begins-late": begins_late,
@@ -194,6 +198,7 @@ HANDLERS = {
     "length": echo_length,
     "live": show_live,
     "frozen": show_frozen,
+    "pid": show_pid,
     "raises": raises,
     "scope": show_scope,
     "slow": slow,

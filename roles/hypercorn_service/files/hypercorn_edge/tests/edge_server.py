@@ -87,6 +87,8 @@ class Server:
         unix: bool = False,
         app: str = "edge_app:app",
         environment: dict[str, str] | None = None,
+        instance: Path | None = None,
+        beside: "Server | None" = None,
         **settings: Any,
     ) -> None:
         self.folder = folder
@@ -95,13 +97,17 @@ class Server:
         self.log = folder / "log"
         self.path = folder / "socket"
         settings = {"graceful_timeout": 10, "include_server_header": False} | settings
-        if unix:
+        sockets: list[socket.socket]
+        if beside is not None:
+            sockets = beside.kept
+        elif unix:
             sockets = [socket.socket(socket.AF_UNIX)]
             sockets[0].bind(str(self.path))
         else:
+            sockets = bind_both(family)
+        if not unix:
             self.serial = make_certificate(self.certfile, self.keyfile)
             settings = {"certfile": str(self.certfile), "keyfile": str(self.keyfile)} | settings
-            sockets = bind_both(family)
             self.host, self.port = sockets[0].getsockname()[:2]
             settings["quic_bind"] = f"fd://{sockets[1].fileno()}"
         settings["bind"] = f"fd://{sockets[0].fileno()}"
@@ -110,7 +116,9 @@ class Server:
             settings.pop("edge", None)
         config = folder / "hypercorn.toml"
         config.write_text(toml(settings))
-        command = [sys.executable, *COMMANDS[kind], "--config", str(config), app]
+        command = [sys.executable, *COMMANDS[kind], "--config", str(config)]
+        command += ["--instance", str(instance)] if instance else []
+        command.append(app)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command,
@@ -120,9 +128,11 @@ class Server:
                 cwd=HERE,
                 env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | (environment or {}),
             )
-        for sock in sockets:
-            sock.close()
         self.sockets = len(sockets)
+        self.kept: list[socket.socket] = sockets if instance else []  # for one beside it
+        if not instance:
+            for sock in sockets:
+                sock.close()
 
     def wait_until_ready(self) -> None:
         ready = wait_for(lambda: self.output().count("Running on") >= self.sockets, 20)
@@ -173,4 +183,6 @@ def serving(
         if server.process.poll() is None:
             server.process.kill()
             server.process.wait()
+        for sock in server.kept:
+            sock.close()
         sys.stdout.write(server.output())  # shown where a test fails

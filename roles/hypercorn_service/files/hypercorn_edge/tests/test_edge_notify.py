@@ -29,7 +29,7 @@ def test_states(tmp_path: Path, kind: str) -> None:
     manager = Manager(address)
     environment = {"NOTIFY_SOCKET": address if kind == "path" else f"@{name}", "STARTUP": "0.3"}
     with serving(tmp_path, unix=True, environment=environment) as server:
-        assert manager.next() == "READY=1"
+        assert manager.next() == "READY=1\nSTATUS=Serving"
         assert "Running on" in server.output()  # the app is up and the socket listens
         server.process.send_signal(signal.SIGHUP)
         states = manager.next().splitlines()
@@ -37,7 +37,7 @@ def test_states(tmp_path: Path, kind: str) -> None:
         assert states[1].startswith("MONOTONIC_USEC=")
         assert manager.next() == "READY=1"
         server.process.terminate()
-        assert manager.next() == "STOPPING=1"
+        assert manager.next().startswith("STOPPING=1\nSTATUS=")
 
 
 def test_watchdog(tmp_path: Path) -> None:
@@ -45,7 +45,8 @@ def test_watchdog(tmp_path: Path) -> None:
     manager = Manager(str(tmp_path / "notify"))
     environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000"}
     with serving(tmp_path, unix=True, environment=environment) as server:
-        assert manager.next() == "READY=1"
+        assert manager.next() == "WATCHDOG=1"
+        assert manager.next().startswith("READY=1")
         for _ in range(4):
             assert manager.next() == "WATCHDOG=1"
         freeze(server)

@@ -12,6 +12,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="hypercorn-edge", description="Serve an ASGI app.")
     parser.add_argument("--config", metavar="FILE", type=Path, required=True, help="TOML")
     parser.add_argument("--check", action="store_true", help="validate only, start nothing")
+    parser.add_argument(
+        "--instance",
+        metavar="SOCKET",
+        type=Path,
+        help="serve this unix socket at once, and the others when no instance beside it does",
+    )
     parser.add_argument("application", metavar="MODULE:OBJECT")
     options = parser.parse_args(arguments)
     try:
@@ -23,4 +29,4 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     from .server import serve  # noqa: PLC0415  # it imports what the versions are checked for
 
-    return serve(options.application, hypercorn, edge)
+    return serve(options.application, hypercorn, edge, options.instance)

@@ -66,6 +66,7 @@ class Edge:
     forwarded_hops: int = 0
     max_body_size: int = 0  # bytes; 0 allows any
     response_headers: Mapping[str, str] = field(default_factory=dict)
+    stream_grace: int = 0  # seconds that event streams and WebSockets may go on after a stop
     certificate_reload: str = ""  # a folder with fullchain.pem and privkey.pem
     request_rate: int = 0  # requests a second of one address; 0 allows any
     request_burst: int = 0  # requests more at once

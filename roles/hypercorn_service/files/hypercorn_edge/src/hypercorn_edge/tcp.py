@@ -5,8 +5,10 @@ import asyncio
 from hypercorn.asyncio.tcp_server import TCPServer as StockTCPServer
 
 from .h2 import H2Protocol
+from .h11 import H11Protocol
 
 _FLUSH = 0.5  # seconds
+_LINGER = 2  # seconds, longer than nginx keeps an idle connection to us
 
 
 class TCPServer(StockTCPServer):
@@ -15,6 +17,8 @@ class TCPServer(StockTCPServer):
     - Hypercorn gathers all connections when it stops; the first error of one ended the wait for
       the requests of the others.
     - Closing TLS waited 30 s for clients that do not answer, whatever graceful_timeout says.
+    - An idle connection of HTTP/1.1 was closed when the server stopped, also if a request was on
+      its way. It is left to its client for a moment, who is told with the next response.
     """
 
     async def run(self) -> None:
@@ -25,6 +29,17 @@ class TCPServer(StockTCPServer):
             pass  # graceful_timeout is over; asyncio would write a traceback
         except Exception as error:
             await self.config.log.error("A connection failed: %r", _innermost(error))
+
+    async def _idle_timeout(self) -> None:
+        try:
+            async with asyncio.timeout(self.config.keep_alive_timeout):
+                await self.context.terminated.wait()
+        except TimeoutError:
+            pass
+        else:
+            if isinstance(self.protocol.protocol, H11Protocol):
+                await asyncio.sleep(_LINGER)
+        await asyncio.shield(self._initiate_server_close())
 
     async def _initiate_server_close(self) -> None:
         self.loop.call_later(_FLUSH, self._abort_if_flushed)

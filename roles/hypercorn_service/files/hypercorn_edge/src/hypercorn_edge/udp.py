@@ -44,6 +44,11 @@ class UDPServer(StockUDPServer):
         if self._queue.qsize() < _QUEUE:
             self._queue.put_nowait(RawData(data, address))
 
+    def end(self) -> None:
+        """Read no more from the socket: its datagrams are for another process now."""
+        if self.transport is not None:
+            self.transport.close()
+
     async def run(self) -> None:
         """Serve until the worker stops and all connections are done."""
         transport = cast(asyncio.DatagramTransport, self.transport)
