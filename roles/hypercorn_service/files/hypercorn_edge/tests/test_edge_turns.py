@@ -107,29 +107,33 @@ def test_a_proxy_loses_no_request(tmp_path: Path) -> None:
         asyncio.run(scenario(old, new))
 
 
-def test_a_request_that_comes_just_after_the_stop(tmp_path: Path) -> None:
-    """Neither on a connection that was idle nor in one that had not ended its handshake."""
+async def stop_listening(server: Server) -> None:
+    """Stop the server, and wait until it accepts no more."""
+    server.process.terminate()
+    with pytest.raises(OSError):  # noqa: PT011 - whichever it is
+        while True:
+            _, writer = await asyncio.open_connection(server.host, server.port)
+            writer.close()
 
+
+def test_a_request_on_an_idle_connection_just_after_the_stop(tmp_path: Path) -> None:
     async def scenario(server: Server) -> None:
-        async with tcp_client(server, http2=False) as idle:
-            await idle.get("/")
-            where = server.host, server.port
-            reader, writer = await asyncio.open_connection(*where)
-            slow = asyncio.create_task(idle.get("/slow"))  # keeps the process there
-            async with tcp_client(server, http2=False) as other:
-                await other.get("/")
-                server.process.terminate()
-                while True:  # until it is known to stop
-                    try:
-                        await asyncio.open_connection(*where)
-                    except OSError:
-                        break
-                await writer.start_tls(insecure())
-                writer.write(b"GET /pid HTTP/1.1\r\nhost: a\r\n\r\n")
-                assert b"connection: close" in (await reader.readuntil(b"\r\n\r\n")).lower()
-                response = await other.get("/pid")
-                assert response.headers["connection"] == "close"
-            await slow
+        async with tcp_client(server, http2=False) as client:
+            await client.get("/")
+            await stop_listening(server)
+            assert (await client.get("/pid")).headers["connection"] == "close"
+
+    with serving(tmp_path) as server:
+        asyncio.run(scenario(server))
+
+
+def test_a_handshake_that_ends_just_after_the_stop(tmp_path: Path) -> None:
+    async def scenario(server: Server) -> None:
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        await stop_listening(server)
+        await writer.start_tls(insecure())
+        writer.write(b"GET /pid HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert b"connection: close" in (await reader.readuntil(b"\r\n\r\n")).lower()
 
     with serving(tmp_path) as server:
         asyncio.run(scenario(server))
