@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from .conftest import Render
 
 TEMPLATE = "hypercorn_service/hypercorn.toml.j2"
-UNITS = {"notes.service": "instance.service.j2", "notes.socket": "instance.socket.j2"}
+UNITS = {
+    "notes@1.service": "instance.service.j2",
+    "notes.service": "service.service.j2",
+    "notes.socket": "service.socket.j2",
+}
 
 # What the unit decides, or systemd in its place.
 OF_THE_UNIT = {"bind", "worker_class", "workers", "daemon", "group", "pid_path", "umask", "user"}
@@ -55,13 +59,16 @@ def test_the_settings_of_the_role_are_loaded(render: Render, tmp_path: Path) -> 
     assert config.worker_class == "uvloop"
     assert config.include_server_header is False
     assert config.errorlog == "-"
-    assert tomllib.loads(path.read_text(encoding="utf-8"))["edge"] == {"forwarded_hops": 1}
+    assert tomllib.loads(path.read_text(encoding="utf-8"))["edge"] == {
+        "forwarded_hops": 1,
+        "stream_grace": 0,
+    }
 
 
 def test_where_tls_ends_here_each_family_has_a_tcp_and_a_udp_socket(render: Render) -> None:
     given: dict[str, Any] = {"mcp_edge_topology": "passthrough", "hypercorn_service_port": 9000}
     settings = tomllib.loads(render(TEMPLATE, **given))
-    socket = render("hypercorn_service/instance.socket.j2", **given)
+    socket = render("hypercorn_service/service.socket.j2", **given)
     handed_over = [line for line in socket.splitlines() if line.startswith("Listen")]
     assert settings["insecure_bind"] + settings["bind"] + settings["quic_bind"] == [
         f"fd://{3 + index}" for index in range(len(handed_over))
@@ -74,7 +81,7 @@ def test_where_tls_ends_here_each_family_has_a_tcp_and_a_udp_socket(render: Rend
     given["__hypercorn_service_survey"] = {"stdout_lines": []}
     settings = tomllib.loads(render(TEMPLATE, **given))
     assert (settings["bind"], settings["quic_bind"]) == (["fd://4"], ["fd://5"])
-    assert "::1" not in render("hypercorn_service/instance.socket.j2", **given)
+    assert "::1" not in render("hypercorn_service/service.socket.j2", **given)
 
 
 def test_where_tls_ends_here_the_server_does_what_nginx_did(render: Render) -> None:
@@ -102,7 +109,7 @@ def test_the_certificate_is_a_credential_and_renewed_by_a_reload(render: Render)
     )
     settings = tomllib.loads(render(TEMPLATE, **given))
     assert settings["edge"]["certificate_reload"] == "/run/codeintel/certificate"
-    assert settings["certfile"] == "/run/credentials/codeintel.service/hypercorn.certificate"
+    assert settings["certfile"] == "hypercorn.certificate"
 
 
 @pytest.mark.parametrize(
@@ -134,7 +141,7 @@ def test_a_user_changes_defaults_but_not_what_the_unit_decides(render: Render) -
     settings = tomllib.loads(render(TEMPLATE, hypercorn_service_settings=given))
     assert settings["keep_alive_timeout"] == 5
     assert settings["workers"] == 0
-    socket = render("hypercorn_service/instance.socket.j2", hypercorn_service_settings=given)
+    socket = render("hypercorn_service/service.socket.j2", hypercorn_service_settings=given)
     assert "Backlog=64\n" in socket
 
 
@@ -173,10 +180,11 @@ def test_the_service_names_its_instance_everywhere(render: Render) -> None:
         "token:/etc/notes/credentials/token",
     ]
     assert unit["ExecStart"] == [
-        "/srv/notes/current/venv/bin/python /usr/local/lib/hypercorn_service/edge-0123456789ab"
-        " --config /etc/notes/hypercorn.toml codeintel.asgi:app"
+        "/var/lib/hypercorn_service/notes/%i/bin/python"
+        " /usr/local/lib/hypercorn_service/edge-0123456789ab --config /etc/notes/hypercorn.toml"
+        " --instance /run/notes/instances/%i.sock codeintel.asgi:app"
     ]
-    socket = unit_lines(render("hypercorn_service/instance.socket.j2", **given))
+    socket = unit_lines(render("hypercorn_service/service.socket.j2", **given))
     assert socket["ListenStream"] == ["/run/notes/http.sock"]
     assert socket["SocketMode"] == ["0660"]
 
@@ -236,12 +244,13 @@ def test_the_internet_is_public_addresses_and_no_others(render: Render) -> None:
 def write_units(
     render: Render, folder: Path, topology: str, outbound: list[str] | None = None
 ) -> list[str]:
-    python = folder / "venv/bin/python"
-    python.parent.mkdir(parents=True)
-    python.write_text("#!/bin/sh\n", encoding="utf-8")
-    python.chmod(0o755)
+    for program in (folder / "1/bin/python", folder / "instances"):
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text("#!/bin/sh\n", encoding="utf-8")
+        program.chmod(0o755)
     given: dict[str, Any] = {"hypercorn_service_name": "notes"}
-    given["hypercorn_service_venv"] = str(folder / "venv")
+    given["__hypercorn_service_state"] = str(folder)
+    given["__hypercorn_service_instances"] = str(folder / "instances")
     given |= {"mcp_edge_topology": topology, "hypercorn_service_outbound": outbound or []}
     for name, template in UNITS.items():
         text = render(f"hypercorn_service/{template}", **given)
@@ -271,7 +280,7 @@ def test_systemd_understands_the_units(
 def test_systemd_finds_the_service_well_confined(
     render: Render, tmp_path: Path, topology: str, outbound: list[str], most: float
 ) -> None:
-    service, _ = write_units(render, tmp_path, topology, outbound)
+    service, *_ = write_units(render, tmp_path, topology, outbound)
     threshold = f"--threshold={most * 10:.0f}"
     run = analyze("security", "--offline=true", threshold, "--no-pager", service)
     assert run.returncode == 0, run.stdout

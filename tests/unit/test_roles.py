@@ -67,8 +67,11 @@ def test_the_documented_default_is_the_real_one(role: Path) -> None:
         assert documented[name] == default
 
 
-def test_every_variable_is_used_unless_its_choices_are_its_use(role: Path) -> None:
+def test_every_variable_is_used_unless_its_choices_are_its_use(
+    role: Path, repository: Path
+) -> None:
     text = text_of(role, "defaults", "vars", "tasks", "handlers", "templates")
+    text += (repository / "playbooks/vars/wiring.yml").read_text(encoding="utf-8")
     for name, option in options(role).items():
         assert "choices" in option or re.search(rf"\b{name}\b(?!:)", text), name
 

@@ -106,6 +106,13 @@ def _query(options: argparse.Namespace) -> int:
     return 0
 
 
+def _probe(options: argparse.Namespace) -> int:
+    from codeintel.probe import probe  # noqa: PLC0415 (see _serve)
+
+    print(probe(options.socket, _state_dir(options)))
+    return 0
+
+
 def _password(options: argparse.Namespace) -> int:
     from codeintel.auth.passwords import hash_password, is_password  # noqa: PLC0415 (see _serve)
 
@@ -253,6 +260,24 @@ def _parser() -> argparse.ArgumentParser:
     query.add_argument("arguments", nargs="*", metavar="NAME=VALUE")
     query.set_defaults(run=_query)
 
+    state = argparse.ArgumentParser(add_help=False)
+    state.add_argument(
+        "--state-dir",
+        type=Path,
+        metavar="DIR",
+        help="where tokens live (default: CODEINTEL_STATE_DIR, else $STATE_DIRECTORY, else .)",
+    )
+    probe = commands.add_parser(
+        "probe",
+        parents=[state],
+        help="ask a running server what a client would",
+        description="Ask whether the server on a unix socket is ready, and call a tool. A server"
+        " that wants a token gets one that is valid for this call. For deployments, before a new"
+        " server gets traffic.",
+    )
+    probe.add_argument("socket", metavar="SOCKET", type=Path)
+    probe.set_defaults(run=_probe)
+
     password = commands.add_parser(
         "password",
         help="hash the owner's password",
@@ -264,13 +289,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     password.set_defaults(run=_password)
 
-    state = argparse.ArgumentParser(add_help=False)
-    state.add_argument(
-        "--state-dir",
-        type=Path,
-        metavar="DIR",
-        help="where tokens live (default: CODEINTEL_STATE_DIR, else $STATE_DIRECTORY, else .)",
-    )
     token = commands.add_parser("token", help="make, list and revoke tokens for programs")
     actions = token.add_subparsers(required=True, dest="action", metavar="ACTION")
     add = actions.add_parser("add", parents=[state], help="make one, and show it this once")

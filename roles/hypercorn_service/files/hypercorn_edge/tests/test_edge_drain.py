@@ -1,6 +1,7 @@
 """A stop loses nothing and keeps nobody waiting."""
 
 import asyncio
+import signal
 import ssl
 import time
 from collections.abc import Callable, Coroutine
@@ -164,6 +165,24 @@ def test_streams_that_begin_while_draining_end_at_once(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         assert asyncio.run(scenario(server)) == b""
         server.process.wait(2)
+
+
+def test_streams_are_begun_anew(tmp_path: Path) -> None:
+    """A signal ends those of now, and no later ones."""
+
+    async def scenario(server: Server) -> None:
+        async with asyncio.timeout(10), h3(server.host, server.port) as client:
+            first = client.begin("/events", end=True)
+            await client.head(first)
+            server.process.send_signal(signal.SIGUSR1)
+            assert (await client.body(first)).startswith(b"data: 0")
+            second = client.begin("/events", end=True)
+            await client.head(second)
+            for _ in range(5):
+                assert not (await client.next(second)).stream_ended
+
+    with serving(tmp_path) as server:
+        asyncio.run(scenario(server))
 
 
 def test_what_takes_too_long_is_cut(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_a_proxy_loses_no_request(tmp_path: Path) -> None:
 async def stop_listening(server: Server) -> None:
     """Stop the server, and wait until it accepts no more."""
     server.process.terminate()
-    with pytest.raises(OSError):  # noqa: PT011 - whichever it is
+    with pytest.raises(OSError):
         while True:
             _, writer = await asyncio.open_connection(server.host, server.port)
             writer.close()

@@ -27,6 +27,10 @@ class Drain:
     def begin(self) -> None:
         """End all endless responses, in the background, and those to come as soon as they begin."""
         self._begun = True
+        self.end_all()
+
+    def end_all(self) -> None:
+        """End the endless responses of now."""
         for endless in list(self._endless):
             task = asyncio.ensure_future(endless.end())
             self._tasks.add(task)

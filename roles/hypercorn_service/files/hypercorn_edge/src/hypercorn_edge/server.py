@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import signal
 from collections.abc import Awaitable, Mapping
 from pathlib import Path
@@ -64,6 +65,9 @@ def _configure(application: str, settings: Mapping[str, Any], edge: Edge) -> Edg
     for key, value in settings.items():
         setattr(config, key, value)
     config.application_path = application
+    for key in ("certfile", "keyfile"):
+        if (path := getattr(config, key)) is not None:
+            setattr(config, key, str(Path(os.environ.get("CREDENTIALS_DIRECTORY", ""), path)))
     config.max_body_size = edge.max_body_size
     if edge.request_rate:
         config.limits = Limits(
@@ -100,6 +104,7 @@ async def _serve(config: EdgeConfig, edge: Edge, instance: Path | None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: _reload(config, notifier))
+    loop.add_signal_handler(signal.SIGUSR1, drain.end_all)
 
     worker = Worker(wrapper, config, instance)
     await worker.start()

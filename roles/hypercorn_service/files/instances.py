@@ -1,0 +1,272 @@
+#!/usr/bin/python3 -I
+# Managed by Ansible: codeintel.mcp_edge.hypercorn_service
+"""Run a service as one of two instances, and replace that by the other one without a gap.
+
+    instances start NAME      run the instance that was proven last
+    instances converge NAME   see that what runs is what is configured
+    instances stop NAME       stop both
+    instances end-streams     have the services of this host end their event streams
+
+The instances are the units NAME@1 and NAME@2. To converge, the one that does not run is started
+beside the other, has to answer for its health and to pass a check on a socket of its own, and only
+then the other one is told to end: it passes on its sockets, and answers what it has been asked. If
+the new one fails, it is stopped, and the old one has not noticed.
+
+Each runs from a virtual environment that is noted before it starts. A crash or a reboot brings back
+what was proven, wherever a link such as "current" leads by then.
+
+/etc/NAME/instances.toml has the virtual environment, files that an instance reads when it starts,
+the path of its health or "", the check, in which {venv} and {socket} are replaced, and timeouts in
+seconds.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+STATE = Path("/var/lib/hypercorn_service")
+UNITS = Path("/etc/systemd/system")
+OTHER = {"1": "2", "2": "1"}
+VERBS = {"start", "converge", "stop"}
+POLL = 0.05  # seconds
+SERVING = "Serving"  # what an instance that has taken over says of itself
+
+
+class FailedError(Exception):
+    """What went wrong, in words for who runs this."""
+
+
+class Service:
+    """A service, by its name, and what is noted about it."""
+
+    def __init__(self, name: str) -> None:
+        """Read how its instances are proven."""
+        options: dict[str, Any] = tomllib.loads(Path(f"/etc/{name}/instances.toml").read_text())
+        self.name = name
+        self.venv = Path(options["venv"])
+        self.files = [Path(path) for path in options["files"]]
+        self.health_path: str = options["health_path"]
+        self.check: list[str] = options["check"]
+        self.start_timeout: int = options["start_timeout"]
+        self.stop_timeout: int = options["stop_timeout"]
+        self.state = STATE / name
+
+    def unit(self, instance: str) -> str:
+        """Return the unit of an instance."""
+        return f"{self.name}@{instance}.service"
+
+    def note(self, what: str, value: str) -> None:
+        """Keep a word for later: as a link, which is there or not and never half."""
+        scratch = self.state / f".{what}"
+        scratch.unlink(missing_ok=True)
+        scratch.symlink_to(value)
+        scratch.rename(self.state / what)
+
+    def noted(self, what: str) -> str:
+        """Return the word that was kept, or an empty one."""
+        with suppress(OSError):
+            return str((self.state / what).readlink())
+        return ""
+
+    def last(self) -> str:
+        """Return the instance that was proven last."""
+        noted = self.noted("last")
+        return noted if noted in OTHER else "1"
+
+    def configured(self) -> str:
+        """Return a digest of all that an instance reads when it starts, its code among it."""
+        digest = hashlib.sha256(str(self.venv.resolve()).encode())
+        for file in [UNITS / f"{self.name}@.service", *self.files]:
+            content = file.read_bytes() if file.exists() else b"-"
+            digest.update(f"\0{file}\0{len(content)}\0".encode() + content)
+        return digest.hexdigest()
+
+    def sockets(self) -> str:
+        """Return a digest of what systemd is to listen on."""
+        return hashlib.sha256((UNITS / f"{self.name}.socket").read_bytes()).hexdigest()
+
+    def serving(self) -> str | None:
+        """Return the instance that serves; of two, one may be waiting for its turn."""
+        running = [
+            instance
+            for instance in OTHER
+            if ask(self.unit(instance), "ActiveState") in {"active", "activating", "reloading"}
+        ]
+        running.sort(key=lambda instance: ask(self.unit(instance), "StatusText") != SERVING)
+        return running[0] if running else None
+
+    def start(self, instance: str) -> None:
+        """Start an instance; raises FailedError if it does not get ready."""
+        if systemctl("start", self.unit(instance)) != 0:
+            raise FailedError(f"{self.unit(instance)} did not start.")
+
+    def stop(self) -> None:
+        """Stop both."""
+        systemctl("stop", *map(self.unit, OTHER))
+
+    def converge(self) -> str:
+        """Return what was done, in words: none if all is as configured."""
+        configured, sockets = self.configured(), self.sockets()
+        old = self.serving()
+        if old and self.noted("sockets") == sockets:
+            if self.noted("running") == configured:
+                return ""
+            new = OTHER[old]
+            done = f"{self.unit(new)} has taken over from {self.unit(old)}"
+            systemctl("stop", self.unit(new))  # it may still be about to end
+        else:
+            self.open_sockets()
+            old, new = None, self.last()
+            done = f"{self.unit(new)} has been started"
+        self.note(new, str(self.venv.resolve()))
+        try:
+            self.start(new)
+            self.prove(new)
+        except FailedError as error:
+            said = journal(self.unit(new))
+            systemctl("stop", self.unit(new))
+            kept = f" {self.unit(old)} goes on as before." if old else ""
+            raise FailedError(f"{error}{kept} The journal ends with:\n\n{said}") from error
+        self.note("last", new)
+        self.note("running", configured)
+        self.note("sockets", sockets)
+        if old:
+            systemctl("stop", "--no-block", self.unit(old))
+        self.wait_until_serving(new)
+        if self.umbrella() != "reloading":  # then it is what called us
+            systemctl("start", f"{self.name}.service")
+        return done
+
+    def umbrella(self) -> str:
+        """Return the state of the unit that stands for both."""
+        return ask(f"{self.name}.service", "ActiveState")
+
+    def open_sockets(self) -> None:
+        """Have systemd listen on what is configured, while no instance runs."""
+        if self.umbrella() == "reloading":
+            raise FailedError(f"Its sockets are others now: systemctl restart {self.name}")
+        systemctl("stop", f"{self.name}.service", *map(self.unit, OTHER))
+        if systemctl("restart", f"{self.name}.socket") != 0:
+            raise FailedError(f"{self.name}.socket cannot be opened.")
+
+    def prove(self, instance: str) -> None:
+        """See that an instance answers before it serves; raises FailedError if it does not."""
+        path = f"/run/{self.name}/instances/{instance}.sock"
+        end = time.monotonic() + self.start_timeout
+        while self.health_path and (fault := fault_of(path, self.health_path)):
+            if time.monotonic() > end:
+                raise FailedError(f"{self.unit(instance)}: {self.health_path}: {fault}.")
+            time.sleep(POLL)
+        names = {"{venv}": self.noted(instance), "{socket}": path}
+        command = []
+        for part in self.check:
+            for name, value in names.items():
+                part = part.replace(name, value)  # noqa: PLW2901
+            command.append(part)
+        if not command:
+            return
+        checked = subprocess.run(  # noqa: S603
+            ["runuser", "-u", self.name, "--", *command],  # noqa: S607
+            cwd="/",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if checked.returncode != 0:
+            raise FailedError(f"{self.unit(instance)} fails its check: {checked.stdout.strip()}.")
+
+    def wait_until_serving(self, instance: str) -> None:
+        """Wait until the one before it has passed on its sockets."""
+        end = time.monotonic() + self.stop_timeout
+        while ask(self.unit(instance), "StatusText") != SERVING:
+            if time.monotonic() > end:
+                raise FailedError(f"{self.unit(instance)} still waits for the one before it.")
+            time.sleep(POLL)
+
+
+def fault_of(path: str, target: str) -> str:
+    """Return in words what is wrong with the answer on a unix socket, or nothing."""
+    connection = http.client.HTTPConnection("localhost", timeout=2)
+    try:
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(2)
+        connection.sock.connect(path)
+        connection.request("GET", target)
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return repr(error)
+    finally:
+        connection.close()
+    return f"status {status}" if status >= http.client.BAD_REQUEST else ""
+
+
+def systemctl(*arguments: str) -> int:
+    """Return the exit status."""
+    return subprocess.run(["systemctl", *arguments], check=False).returncode  # noqa: S603, S607
+
+
+def ask(unit: str, what: str) -> str:
+    """Return a property of a unit."""
+    return output("systemctl", "show", f"--property={what}", "--value", unit)
+
+
+def journal(unit: str) -> str:
+    """Return the last lines of a unit."""
+    return output("journalctl", "--lines=30", "--no-pager", "--output=cat", f"--unit={unit}")
+
+
+def output(*command: str) -> str:
+    """Return what a command prints."""
+    run = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
+    return run.stdout.strip()
+
+
+def end_streams() -> None:
+    """Tell all instances of all services."""
+    for state in sorted(STATE.glob("*/")):
+        for instance in OTHER:
+            unit = f"{state.name}@{instance}.service"
+            if ask(unit, "ActiveState") == "active":
+                systemctl("kill", "--kill-whom=main", "--signal=USR1", unit)
+
+
+def main(verb: str, name: str) -> int:
+    """Do it; return the exit status."""
+    os.environ["LC_ALL"] = "C"
+    service = Service(name)
+    try:
+        if verb == "start":
+            service.start(service.last())
+        elif verb == "stop":
+            service.stop()
+        else:
+            with (service.state / "lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if done := service.converge():
+                    print(f"{name}: {done}")
+    except FailedError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["end-streams"]:
+            end_streams()
+        case [verb, name] if verb in VERBS:
+            sys.exit(main(verb, name))
+        case _:
+            sys.exit(__doc__)
