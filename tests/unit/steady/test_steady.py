@@ -14,6 +14,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from steadily import steadily
 from steady.exchange import Request
 from steady.kinds import answer
 from steady.plan import Plan
@@ -60,6 +61,21 @@ def tell(server: Server, path: str) -> Callable[[], Coroutine[Any, Any, None]]:
         connection.close()
 
     return act
+
+
+def test_a_test_can_do_things_in_the_midst_of_it(server: Server) -> None:
+    short = ["--before=0.3", "--after=0.5", "--rate=5", "--no-mcp"]
+    with steadily(server.url, *short, address=ADDRESS, ca_file=server.ca_file) as report:
+        asyncio.run(tell(server, "/end")())
+    assert report["totals"]["failed"] == 0
+    assert report["totals"]["streams"]["ended"] == 6
+    assert {end["phase"] for stream in report["streams"] for end in stream["ends"]} == {"during"}
+
+
+def test_a_test_is_told_why_there_is_no_load(server: Server) -> None:
+    wrong = steadily(server.url, "--path=/mcp", address=ADDRESS, ca_file=server.ca_file)
+    with pytest.raises(AssertionError, match="GET /mcp over h1: status 500"), wrong:
+        pass
 
 
 def cli(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
