@@ -80,12 +80,9 @@ async def _attend(lane: Lane, sample: Sample, patience: float, *, fresh: bool) -
 
 async def _untaken(lane: Lane, sample: Sample, *, fresh: bool) -> bool:
     """Send a request; return whether the server says that it did not take it."""
-    sample.fresh = sample.fresh or fresh
-    if fresh:
-        connection = await lane.connect()
-    else:
-        connection, new = await lane.pool.take()
-        sample.fresh = sample.fresh or new
+    # A client that keeps connections may have lost its own.
+    sample.fresh = sample.fresh or fresh or lane.pool.idle() is None
+    connection = await (lane.connect() if fresh else lane.pool.take())
     sent = asyncio.get_running_loop().time()
     try:
         await lane.ask(connection, sample)

@@ -150,7 +150,7 @@ def _legend() -> Iterator[str]:
         (f'<path d="M-4 -8l8 8m0 -8l-8 8" stroke="{RED}" stroke-width="2"/>', "failed"),
         ('<rect x="-8" y="-8" width="16" height="6" fill="#9cc3e6"/>', "event stream"),
         (f'<rect x="-1" y="-9" width="3" height="8" fill="{ORANGE}"/>', "ended"),
-        (f'<rect x="-1" y="-9" width="3" height="8" fill="{RED}"/>', "broken"),
+        (f'<rect x="-1" y="-9" width="3" height="8" fill="{RED}"/>', "broken, or not opened"),
         ('<rect x="-8" y="-10" width="16" height="12" fill="#fff3d6"/>', "the command runs"),
     )
     for mark, label in marks:

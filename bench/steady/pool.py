@@ -18,19 +18,23 @@ class Pool:
         self._kept: list[Connection] = []
         self._opening: asyncio.Task[Connection] | None = None
 
-    async def take(self) -> tuple[Connection, bool]:
-        """Return a usable connection, and whether it had to be opened for this."""
+    def idle(self) -> Connection | None:
+        """Return a connection that is usable now."""
         self._kept = [connection for connection in self._kept if connection.open]
-        for connection in self._kept:
-            if connection.usable:
-                return connection, False
+        return next((connection for connection in self._kept if connection.usable), None)
+
+    async def take(self) -> Connection:
+        """Return a usable connection, which may have to be opened."""
+        connection = self.idle()
+        if connection is not None:
+            return connection
         if not self._shared:
-            return await self._open(), True
+            return await self._open()
         if self._opening is None or self._opening.done():
             self._opening = asyncio.create_task(self._open())
             # Perhaps nobody waits any longer when it fails.
             self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return await asyncio.shield(self._opening), True
+        return await asyncio.shield(self._opening)
 
     def close(self) -> None:
         """Close all."""

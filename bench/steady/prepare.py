@@ -38,7 +38,7 @@ class Ready:
             if lane.kind == SESSION_ERA:
                 try:
                     async with asyncio.timeout(patience):
-                        connection, _ = await lane.pool.take()
+                        connection = await lane.pool.take()
                         await self.clients[lane.protocol].end(connection)
                 except (FailedError, UntakenError, TimeoutError):
                     pass  # it ends by itself when it has been idle for long enough
@@ -103,7 +103,7 @@ async def _problem(plan: Plan, pool: Pool, step: Callable[[Connection], Awaitabl
     """Try something on a connection; return what is wrong, or nothing."""
     try:
         async with asyncio.timeout(plan.patience):
-            connection, _ = await pool.take()
+            connection = await pool.take()
             await step(connection)
     except (FailedError, UntakenError) as error:
         return str(error)

@@ -54,7 +54,7 @@ async def follow(source: Source, pool: Pool, life: Life, fields: Fields) -> None
         headers = (*headers, ("last-event-id", fields.last_id))
     try:
         async with asyncio.timeout(source.patience) as limit:
-            connection, _ = await pool.take()
+            connection = await pool.take()
             exchange = connection.send(Request("GET", source.path, headers))
             await exchange.head()
             good(exchange)

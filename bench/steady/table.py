@@ -6,6 +6,7 @@ from typing import Any
 
 from steady.report import PHASES
 
+LATE = 100  # milliseconds
 TOLD = 5  # failures that the table shows; the JSON has more
 
 
@@ -44,11 +45,17 @@ def table(report: dict[str, Any]) -> str:
     totals = report["totals"]
     streams = totals["streams"]
     causes = ", ".join(f"{count} {cause}" for cause, count in totals["causes"].items())
+    again = f"{totals['repeated']} not taken, sent again; "
     lines.append(
         f"{totals['asked']} requests, {totals['failed']} failed{f' ({causes})' if causes else ''}; "
-        f"{streams['broken'] + streams['failed']} streams broken, {streams['ended']} ended; "
-        f"{totals['sessions_renewed']} sessions renewed; longest gap {totals['gap']['seconds']} s"
+        f"{again}{totals['sessions_renewed']} sessions renewed; longest gap {totals['gap']['seconds']} s"
     )
+    lines.append(
+        f"{streams['opened']} streams, {streams['broken']} broken, {streams['failed']} not opened, "
+        f"{streams['ended']} ended by the server"
+    )
+    if (late := report["load"]["late_ms"]) > LATE:
+        lines.append(f"this machine sent up to {late:.0f} ms late, which is in the latencies")
     if (command := report.get("command")) is not None:
         lines.append(f"the command took {command['seconds']} s, status {command['status']}")
     return "\n".join(lines)
