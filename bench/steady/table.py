@@ -45,10 +45,10 @@ def table(report: dict[str, Any]) -> str:
     totals = report["totals"]
     streams = totals["streams"]
     causes = ", ".join(f"{count} {cause}" for cause, count in totals["causes"].items())
-    again = f"{totals['repeated']} not taken, sent again; "
     lines.append(
-        f"{totals['asked']} requests, {totals['failed']} failed{f' ({causes})' if causes else ''}; "
-        f"{again}{totals['sessions_renewed']} sessions renewed; longest gap {totals['gap']['seconds']} s"
+        f"{totals['asked']} requests, {totals['failed']} failed"
+        f"{f' ({causes})' if causes else ''}, {totals['repeated']} not taken and sent again; "
+        f"{totals['sessions_renewed']} sessions renewed; longest gap {totals['gap']['seconds']} s"
     )
     lines.append(
         f"{streams['opened']} streams, {streams['broken']} broken, {streams['failed']} not opened, "
