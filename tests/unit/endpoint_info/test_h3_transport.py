@@ -20,7 +20,7 @@ from aioquic.quic.events import ConnectionTerminated, QuicEvent, StopSendingRece
 from ansible_collections.codeintel.mcp_edge.plugins.module_utils.h3_transport import H3Transport
 
 if TYPE_CHECKING:
-    from .conftest import Authority
+    from ..authority import Authority  # noqa: TID252 - the tests are no package
 
 NAME = "edge.test"
 OK = (b":status", b"200")
