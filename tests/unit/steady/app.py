@@ -31,6 +31,9 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await mcp(scope, await body(receive), send)
     elif path == "/api/sse":
         await events(receive, send)
+    elif path == "/slow":
+        await asyncio.sleep(0.3)
+        await reply(send, 200)
     elif path == "/moody":
         await reply(send, 429 if "refusing" in moods else 200)
     else:
