@@ -7,7 +7,7 @@ from typing import cast
 
 import h11
 
-from steady.exchange import Exchange, FailedError, Request
+from steady.exchange import Exchange, FailedError, Request, UntakenError
 
 
 class Connection(asyncio.Protocol):
@@ -29,7 +29,9 @@ class Connection(asyncio.Protocol):
         return self.open and self._exchange is None
 
     def send(self, request: Request) -> Exchange:
-        """Send a request, while this is usable."""
+        """Send a request; raises UntakenError where the one before was the last."""
+        if not self.usable:
+            raise UntakenError("the connection had ended")
         headers = [("host", self._authority), *request.headers]
         if request.body:
             headers.append(("content-length", str(len(request.body))))

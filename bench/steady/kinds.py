@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -72,6 +74,7 @@ class Mcp:
     tool: Tool | None
     session: str | None = None
     renewed: int = 0
+    _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _renewing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def stateless(self, connection: Connection, _sample: Sample) -> None:
@@ -157,7 +160,8 @@ class Mcp:
                 head = (*head, ("mcp-name", params["name"]))
         elif session := self.session:
             head = (*head, ("mcp-session-id", session))
-        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        number = next(self._ids)  # of two at a time with one number, one may never be answered
+        body = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
         request = Request("POST", self.path, head, json.dumps(body).encode())
         exchange, content = await answer(connection, request)
         if session and exchange.status == HTTPStatus.NOT_FOUND:

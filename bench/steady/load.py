@@ -10,7 +10,7 @@ from steady.exchange import Connection, FailedError, UntakenError
 from steady.pool import Pool
 from steady.record import Log, Sample
 
-MOST_REPEATS = 3
+MOST_REPEATS = 10
 Ask = Callable[[Connection, Sample], Awaitable[None]]
 
 
@@ -98,4 +98,6 @@ async def _untaken(lane: Lane, sample: Sample, *, fresh: bool) -> bool:
     finally:
         if fresh:
             connection.close()
+        else:
+            lane.pool.give_back(connection)
     return False

@@ -9,7 +9,10 @@ from steady.exchange import Connection
 
 
 class Pool:
-    """Connections of one client over one protocol: of HTTP/2 and 3 one, which requests share."""
+    """Connections of one client over one protocol: of HTTP/2 and 3 one, which requests share.
+
+    Of HTTP/1.1 one is taken until it is given back: who asks again on it finds it free.
+    """
 
     def __init__(self, connect: Callable[[], Awaitable[Connection]], *, shared: bool) -> None:
         """Connect when first asked."""
@@ -26,15 +29,22 @@ class Pool:
     async def take(self) -> Connection:
         """Return a usable connection, which may have to be opened."""
         connection = self.idle()
+        if not self._shared:
+            if connection is None:
+                return await self._connect()
+            self._kept.remove(connection)
         if connection is not None:
             return connection
-        if not self._shared:
-            return await self._open()
         if self._opening is None or self._opening.done():
             self._opening = asyncio.create_task(self._open())
             # Perhaps nobody waits any longer when it fails.
             self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(self._opening)
+
+    def give_back(self, connection: Connection) -> None:
+        """Let others take a connection that was taken."""
+        if connection not in self._kept:
+            self._kept.append(connection)
 
     def close(self) -> None:
         """Close all."""

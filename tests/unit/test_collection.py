@@ -54,6 +54,7 @@ def test_every_role_comes_whole_and_with_its_readme(names: set[str], role: Path)
     "pattern",
     [
         "playbooks/*.yml",
+        "playbooks/vars/*.yml",
         "inventories/**/*.yml",
         "plugins/**/*.py",
         "plugins/modules/*.yml",

@@ -118,16 +118,17 @@ class Service:
     def converge(self) -> str:
         """Return what was done, in words: none if all is as configured."""
         configured, sockets = self.configured(), self.sockets()
+        if self.noted("sockets") != sockets:
+            self.open_sockets()
         old = self.serving()
-        if old and self.noted("sockets") == sockets:
+        if old:
             if self.noted("running") == configured:
                 return ""
             new = OTHER[old]
             done = f"{self.unit(new)} has taken over from {self.unit(old)}"
             systemctl("stop", self.unit(new))  # it may still be about to end
         else:
-            self.open_sockets()
-            old, new = None, self.last()
+            new = self.last()
             done = f"{self.unit(new)} has been started"
         self.note(new, str(self.venv.resolve()))
         try:
