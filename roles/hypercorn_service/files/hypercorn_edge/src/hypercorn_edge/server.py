@@ -104,7 +104,8 @@ async def _serve(config: EdgeConfig, edge: Edge, instance: Path | None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: _reload(config, notifier))
-    loop.add_signal_handler(signal.SIGUSR1, drain.end_all)
+    # nginx asks over HTTP/1.1 for all. Where QUIC ends here, streams over TCP are in no danger.
+    loop.add_signal_handler(signal.SIGUSR1, drain.end_all, "3" if config.quic_bind else None)
 
     worker = Worker(wrapper, config, instance)
     await worker.start()
