@@ -17,7 +17,6 @@ from codeintel.auth.store import FILE, AuthStore
 from codeintel.auth.tokens import add_token, revoke_token
 from codeintel.errors import CodeintelError
 from codeintel.settings import Settings
-from fastmcp.server.auth.cimd import CIMDDocument, CIMDFetcher
 from pydantic import SecretStr
 from starlette.applications import Starlette
 
@@ -407,68 +406,6 @@ async def test_hashing_does_not_hold_up_others(client: OAuthClient) -> None:
         assert (await client.http.get("/api/livez")).status_code == 200
         answered += 1
     assert answered > 10 * (time.perf_counter() - began)
-
-
-# Clients by the address of a document about them.
-
-
-@pytest.fixture
-async def documented(owned: Settings, run: Run) -> AsyncIterator[OAuthClient]:
-    settings = owned.model_copy(update={"client_documents": True})
-    async with run(create_app(settings)) as http:
-        http.base_url = httpx2.URL(ORIGIN)
-        yield OAuthClient(http, client_id="https://client.example/metadata.json")
-
-
-def describe(monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
-    async def fetch(_fetcher: CIMDFetcher, url: str) -> CIMDDocument:
-        about = {"client_id": url, "client_name": "Documented", "redirect_uris": [CALLBACK]}
-        return CIMDDocument.model_validate(about | changes)
-
-    monkeypatch.setattr(CIMDFetcher, "fetch", fetch)
-
-
-async def test_a_document_is_a_client(
-    documented: OAuthClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    describe(monkeypatch)
-    answer = await documented.exchange(await documented.code())
-    assert (await documented.call(answer.json()["access_token"])).status_code == 200
-
-
-async def test_a_document_cannot_send_anybody_elsewhere(
-    documented: OAuthClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    evil = "https://evil.example/callback"
-    describe(monkeypatch, redirect_uris=[CALLBACK, evil])
-    for changes in ({}, {"resource": "https://other.example"}, {"code_challenge": None}):
-        answer = await documented.authorize(redirect_uri=evil, **changes)
-        assert answer.status_code == 400, changes
-        assert "location" not in answer.headers
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "https://127.0.0.1/metadata.json",
-        "https://[::1]/metadata.json",
-        "https://localhost/metadata.json",
-        "https://10.0.0.1/metadata.json",
-        "https://169.254.169.254/latest/meta-data",
-        "https://[::ffff:127.0.0.1]/metadata.json",
-        "http://client.example/metadata.json",
-    ],
-)
-async def test_no_document_leads_the_server_to_its_neighbours(
-    documented: OAuthClient, address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def connect(*_arguments: object, **_named: object) -> None:
-        pytest.fail("connected")
-
-    monkeypatch.setattr("anyio.connect_tcp", connect)
-    answer = await documented.authorize(client_id=address)
-    assert answer.status_code == 400
-    assert "location" not in answer.headers
 
 
 # Tokens with a name.

@@ -224,6 +224,53 @@ def test_no_request_is_a_fault_of_the_server(
     assert b'"code":-32603' not in answer  # an internal error, as JSON-RPC has it
 
 
+# What cannot be the id of a request, written out; and the key, which JSON can write in four ways.
+NO_ID = (
+    st.none()
+    | st.booleans()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.lists(st.integers() | st.text(max_size=5), max_size=3)
+    | st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=3)
+).map(json.dumps) | st.sampled_from(["NaN", "1e400", "-1E2", "[" * 50 + "]" * 50])
+KEYS = st.sampled_from(["id", "\\u0069d", "i\\u0064", "\\u0069\\u0064"])
+SPACE = st.text(" \t\r\n", max_size=3)
+
+
+@given(
+    method=st.sampled_from(sorted(PARAMS)), key=KEYS, value=NO_ID, space=SPACE, last=st.booleans()
+)
+@settings(max_examples=150, deadline=None)
+def test_a_request_whose_id_is_none_is_refused(  # noqa: PLR0913 (what hypothesis varies)
+    endpoint: Endpoint, method: str, key: str, value: str, space: str, *, last: bool
+) -> None:
+    """And is no notification, which is taken without a word."""
+    rest = f'"jsonrpc":"2.0","method":"{method}","params":{json.dumps(PARAMS[method])}'
+    identifier = f'"{key}"{space}:{space}{value}{space}'
+    body = f"{{{rest},{identifier}}}" if last else f"{{{identifier},{rest}}}"
+    headers = [*(BASE | ACCEPT).items(), ("Mcp-Session-Id", endpoint.session)]
+    status, _, answer = endpoint.send("POST", "/mcp", headers, body.encode())
+    assert status == 400
+    said = json.loads(answer)
+    assert (said["jsonrpc"], said["id"], said["error"]["code"]) == ("2.0", None, -32600)
+
+
+@pytest.mark.parametrize("identifier", ["0", "-7", '"x"', '{},"id":1'])
+def test_other_ids_are_answered(endpoint: Endpoint, identifier: str) -> None:
+    """Whatever stands in the arguments."""
+    arguments = {"pattern": "needle", "id": {"id": None}}
+    params = json.dumps({"name": "grep", "arguments": arguments})
+    body = f'{{"jsonrpc":"2.0","id":{identifier},"method":"tools/call","params":{params}}}'
+    headers = [*(BASE | ACCEPT).items(), ("Mcp-Session-Id", endpoint.session)]
+    assert endpoint.send("POST", "/mcp", headers, body.encode())[0] == 200
+
+
+def test_a_notification_is_taken(endpoint: Endpoint) -> None:
+    cancelled = {"method": "notifications/cancelled", "params": {"requestId": 1, "id": None}}
+    headers = [*(BASE | ACCEPT).items(), ("Mcp-Session-Id", endpoint.session)]
+    body = json.dumps({"jsonrpc": "2.0", **cancelled}).encode()
+    assert endpoint.send("POST", "/mcp", headers, body)[0] == 202
+
+
 def test_nothing_of_it_left_a_traceback(server: Server) -> None:
     assert "Traceback" not in server.log.read_text()
     with server.client() as client:

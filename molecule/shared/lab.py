@@ -8,11 +8,14 @@ import json
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import testinfra
 import yaml
@@ -134,6 +137,19 @@ def python_on(host: Host, program: str, *arguments: str) -> Any:  # noqa: ANN401
     result = host.run(f"{PYTHON} -c %s" + " %s" * len(arguments), program, *arguments)
     assert result.rc == 0, result.stderr
     return json.loads(result.stdout)
+
+
+@contextlib.contextmanager
+def names_of(addresses: dict[str, str]) -> Iterator[None]:
+    """Have this process know hosts of the scenario by their names."""
+    look_up = socket.getaddrinfo
+
+    def resolve(host: Any, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401
+        name = host.decode() if isinstance(host, bytes) else host
+        return look_up(addresses.get(name, host), *arguments, **named)
+
+    with patch("socket.getaddrinfo", resolve):
+        yield
 
 
 class Companion:

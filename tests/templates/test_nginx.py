@@ -100,6 +100,14 @@ def test_private_paths_are_answered_by_nginx(render: Render, path: str) -> None:
     assert f"location = {path} {{\n        return 404;" in text
 
 
+def test_metrics_are_open_only_where_the_app_guards_them(render: Render) -> None:
+    refusal = "location = /api/metrics"
+    assert refusal in render(SITE)
+    assert refusal not in render(SITE, nginx_quic_app_guards_metrics=True)
+    own = {"nginx_quic_private_paths": ["/metrics"], "nginx_quic_app_guards_metrics": True}
+    assert "location = /metrics" in render(SITE, **own)
+
+
 def test_workers_may_open_what_their_connections_take(render: Render) -> None:
     text = render("nginx_quic/nginx.conf.j2", nginx_quic_worker_connections="2000")
     assert "worker_connections 2000;" in text

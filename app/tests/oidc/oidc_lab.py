@@ -159,11 +159,14 @@ class Visitor(OAuth):
         self.visit = asyncio.create_task(self.browser.visit(url))
 
 
-async def call_tool(url: str, browser: Browser | None, storage: MemoryStore) -> str:
-    """Sign in if need be, and return what grep finds."""
+async def call_tool(
+    url: str, browser: Browser | None, storage: MemoryStore, tool: str = "grep"
+) -> str:
+    """Sign in if need be, and return what grep finds, or what another tool says."""
     visitor = Visitor(url, browser, storage)
+    arguments = {"pattern": "needle"} if tool == "grep" else {}
     async with Client(url, auth=visitor) as client:
-        result = await client.call_tool("grep", {"pattern": "needle"})
+        result = await client.call_tool(tool, arguments)
     [content] = result.content
     assert isinstance(content, TextContent)
     return content.text

@@ -1,14 +1,18 @@
-// An OpenID Connect provider on loopback; prints its issuer. The argument is JSON: packages (where
-// oidc-provider is), port (0 is any), secret and callback of its one client, accounts ({name: claims}),
-// claims_in_token, and the seconds that its tokens live.
-const { createServer } = require("node:http");
+// An OpenID Connect provider; prints its issuer. The argument is JSON: packages (where oidc-provider is),
+// port (0 is any), secret and callback of its one client, accounts ({name: claims}), claims_in_token, and the
+// seconds that its tokens live. It listens on loopback, or with tls ({host, certificate, key}) everywhere.
+const { readFileSync } = require("node:fs");
 const { createRequire } = require("node:module");
 
 const options = JSON.parse(process.argv[2]);
 const { Provider } = createRequire(`${options.packages}/`)("oidc-provider");
-const server = createServer();
-server.listen(options.port, "127.0.0.1", () => {
-  const issuer = `http://127.0.0.1:${server.address().port}`;
+const { tls } = options;
+const server = tls
+  ? require("node:https").createServer({ cert: readFileSync(tls.certificate), key: readFileSync(tls.key) })
+  : require("node:http").createServer();
+server.listen(options.port, tls ? "0.0.0.0" : "127.0.0.1", () => {
+  const { port } = server.address();
+  const issuer = tls ? `https://${tls.host}:${port}` : `http://127.0.0.1:${port}`;
   const provider = new Provider(issuer, {
     clients: [
       {

@@ -326,6 +326,14 @@ async def test_a_client_registered_when_the_list_was_longer_is_refused(edge: Edg
             assert (await client.get(begin(url, client_id, mine))).status_code == 400
 
 
+async def test_a_document_that_cannot_be_had_is_the_clients_fault(edge: Edge) -> None:
+    with provider(callback(edge)) as (issuer, _):
+        settings = edge(issuer, ALICE).model_copy(update={"client_documents": True})
+        async with serving(settings) as url, httpx2.AsyncClient() as client:
+            address = begin(url, "https://client.example:99999/metadata.json")
+            assert (await client.get(address)).status_code == 400
+
+
 async def test_strangers_give_way(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(oidc, "MAX_STRANGERS", 2)
     storage = MemoryStore()

@@ -162,12 +162,21 @@ def test_the_authorization_server_speaks_of_itself_as_the_public_does(
 
 @pytest.mark.usefixtures("password")
 def test_what_says_how_the_app_does_needs_a_token_from_outside(curl: Curl, target: Host) -> None:
-    assert curl("https://mcp.test/api/capz").status == 401
-    assert curl("https://mcp.test/api/metrics").status in {401, 404}
+    token = target.check_output(f"{CODEINTEL} token add monitor {STATE}").split()[-1]
+    for path, says in (("metrics", "codeintel_http_requests_total"), ("capz", "capabilities")):
+        url = f"https://mcp.test/api/{path}"
+        for protocol in PROTOCOLS:
+            assert curl(url, protocol=protocol).status == 401
+            tried = [
+                curl(url, "--header", f"Authorization: Bearer {given}", protocol=protocol)
+                for given in ("wrong", token)
+            ]
+            assert [answer.status for answer in tried] == [401, 200]
+            assert says in tried[-1].body
+        assert target.check_output("python3 -c %s %s", INSIDE, path) == "200"
+    target.check_output(f"{CODEINTEL} token revoke monitor {STATE}")
     assert curl("https://mcp.test/api/readyz").status != 401
     assert curl("https://mcp.test/").status == 200
-    for path in ("metrics", "capz"):
-        assert target.check_output("python3 -c %s %s", INSIDE, path) == "200"
 
 
 @pytest.mark.usefixtures("password")

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
 import ssl
 from collections.abc import Callable, Iterator
 from html import unescape
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import httpx2
 import pytest
@@ -19,7 +17,7 @@ from fastmcp import Client
 from fastmcp.client.auth import OAuth
 from fastmcp.client.transports import StreamableHttpTransport
 from key_value.aio.stores.memory import MemoryStore
-from lab import ROOT, TARGET6, play
+from lab import ROOT, TARGET6, names_of, play
 from testinfra.host import Host
 
 SITE = str(ROOT / "playbooks/site.yml")
@@ -95,7 +93,7 @@ def test_in_and_out(owned: Host, client: Host, tmp_path: Path) -> None:
             headers = {"Authorization": f"Bearer {kept['access_token']}"}
             assert (await http.post(URL, json={}, headers=headers)).status_code == 401
 
-    with patch("socket.getaddrinfo", to_the_lab(socket.getaddrinfo)):
+    with names_of({"mcp.test": TARGET6}):
         assert '"version"' in asyncio.run(call())
         assert asked == 1
         owned.check_output(RESTART)
@@ -106,12 +104,3 @@ def test_in_and_out(owned: Host, client: Host, tmp_path: Path) -> None:
         assert asked == 2, "a revoked client came in without the owner"
     journal = owned.check_output("journalctl -u codeintel.service -o cat")
     assert PASSWORD not in journal
-
-
-def to_the_lab(lookup: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a resolver that knows the host of the scenario."""
-
-    def resolve(host: Any, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401
-        return lookup(TARGET6 if host in {"mcp.test", b"mcp.test"} else host, *arguments, **named)
-
-    return resolve

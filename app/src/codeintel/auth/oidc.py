@@ -55,6 +55,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from codeintel.auth.discovery import NEEDED, WELCOME, discover
+from codeintel.auth.documents import Documents
 from codeintel.auth.oidc_state import open_folder, read_secret, sessions_in
 from codeintel.auth.origin import parse_origin
 from codeintel.auth.redirects import is_allowed
@@ -350,6 +351,11 @@ class OidcProxy(OIDCProxy):
             fastmcp_access_token_expiry_seconds=ACCESS_SECONDS,
             enable_cimd=settings.client_documents,
         )
+        if fastmcps := self._cimd_manager:
+            self._cimd_manager = Documents(
+                default_scope=fastmcps.default_scope,
+                allowed_redirect_uri_patterns=fastmcps.allowed_redirect_uri_patterns,
+            )
         # Scopes are between this server and the provider; clients have none to ask for.
         self.client_registration_options = ClientRegistrationOptions(enabled=True)
         self.revocation_options = RevocationOptions(enabled=True)

@@ -9,7 +9,6 @@ from uuid import uuid4
 
 from fastmcp.server.auth import AccessToken
 from fastmcp.server.auth.auth import OAuthProvider, TokenHandler
-from fastmcp.server.auth.cimd import CIMDClientManager
 from fastmcp.server.auth.oauth_proxy.models import ProxyDCRClient
 from mcp.server.auth.handlers.metadata import MetadataHandler
 from mcp.server.auth.handlers.token import TokenErrorResponse
@@ -36,6 +35,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from codeintel.auth.consent import PATH, SECONDS_TO_DECIDE, Consent, ConsentRequest
+from codeintel.auth.documents import Documents
 from codeintel.auth.origin import parse_origin
 from codeintel.auth.redirects import is_allowed, is_same_program
 from codeintel.auth.store import AuthStore, digest
@@ -86,7 +86,7 @@ class OwnerProvider(OAuthProvider):
         )
         self._store = store
         self._redirect_uris = tuple(redirect_uris)
-        self._documents = CIMDClientManager(enable_cimd=client_documents)
+        self._documents = Documents(enable_cimd=client_documents)
         key = store.secret("consent", secrets.token_bytes(32))
         self._consent = Consent(key, public_url, password_hash, self._admit, self._deny)
 
