@@ -29,9 +29,9 @@ class Drain:
         self._begun = True
         self.end_all()
 
-    def end_all(self, http_version: str | None = None) -> None:
-        """End the endless responses of now, or of these those over one version of HTTP."""
-        for endless in [one for one in self._endless if http_version in {None, one.http_version}]:
+    def end_all(self) -> None:
+        """End the endless responses of now."""
+        for endless in list(self._endless):
             task = asyncio.ensure_future(endless.end())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -41,7 +41,7 @@ class Drain:
         if scope["type"] != "websocket" and scope.get("method") != "GET":
             await self._app(scope, receive, send)
             return
-        endless = _Endless(send, self._began, scope["http_version"])
+        endless = _Endless(send, self._began)
         try:
             await self._app(scope, receive, endless.send)
         finally:
@@ -55,8 +55,7 @@ class Drain:
 class _Endless:
     """The sending side of one GET or WebSocket, which `end` may take from the app."""
 
-    def __init__(self, send: Send, began: Callable[["_Endless"], bool], http_version: str) -> None:
-        self.http_version = http_version
+    def __init__(self, send: Send, began: Callable[["_Endless"], bool]) -> None:
         self._send = send
         self._began = began
         self._last: Message | None = None  # None until it is known to be endless

@@ -104,8 +104,7 @@ async def _serve(config: EdgeConfig, edge: Edge, instance: Path | None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: _reload(config, notifier))
-    # nginx asks over HTTP/1.1 for all. Where QUIC ends here, streams over TCP are in no danger.
-    loop.add_signal_handler(signal.SIGUSR1, drain.end_all, "3" if config.quic_bind else None)
+    loop.add_signal_handler(signal.SIGUSR1, drain.end_all)
 
     worker = Worker(wrapper, config, instance)
     await worker.start()
