@@ -1,0 +1,103 @@
+"""A release comes, fails to come, and goes, while the host is in use."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from changing import DEPLOY, ROLLBACK, SITE, Edge, another_app, nothing_lost
+from lab import ROOT, until
+
+LOCK = str(ROOT / "app/requirements.lock")
+
+
+def deploy(edge: Edge, app: Path) -> tuple[int, str]:
+    return edge.play(DEPLOY, mcp_app_location=str(app), mcp_app_lock=LOCK)
+
+
+def test_a_release_comes_and_goes(edge: Edge, tmp_path: Path) -> None:
+    """By deploy.yml, back by rollback.yml, forward by its name, and back by what is configured."""
+    before = edge.release()
+    with edge.loaded() as report:
+        status, said = deploy(edge, another_app(tmp_path / "app"))
+    assert status == 0, said[-3000:]
+    nothing_lost(report)
+    after = edge.release()
+    assert after != before
+
+    with edge.loaded() as report:
+        began = time.monotonic()
+        edge.change(ROLLBACK)
+        assert time.monotonic() - began < 30
+    nothing_lost(report)
+    assert edge.release() == before
+
+    edge.change(ROLLBACK, rollback_to=after)
+    assert edge.release() == after
+    edge.change(DEPLOY)
+    assert edge.release() == before
+    assert edge.settled()
+
+
+def test_a_way_back_that_is_not_there(edge: Edge) -> None:
+    before, process = edge.release(), edge.process()
+    for target in ("0123456789ab", before):
+        status, said = edge.play(ROLLBACK, rollback_to=target)
+        assert status != 0
+        assert "Nothing was changed" in said
+        assert target in said
+    assert (edge.release(), edge.process()) == (before, process)
+
+
+def test_a_release_that_is_not_ready_gets_no_traffic(edge: Edge, tmp_path: Path) -> None:
+    before, process = edge.release(), edge.process()
+    with edge.loaded() as report:
+        status, said = deploy(edge, another_app(tmp_path / "app", ready=False))
+    assert status != 0
+    assert "ZeroDivisionError" in said, said[-3000:]  # the journal of the one that failed
+    assert "goes on as before" in said
+    nothing_lost(report)
+    assert report["totals"]["sessions_renewed"] == 0  # nor was the other one replaced
+    assert (edge.release(), edge.process()) == (before, process)
+    assert edge.settled()
+    edge.change(DEPLOY)  # indexes again by the release that runs
+    assert (edge.release(), edge.process()) == (before, process)
+
+
+def test_a_second_change_at_the_same_time_is_refused(edge: Edge, tmp_path: Path) -> None:
+    app = another_app(tmp_path / "app")
+    with edge.start(DEPLOY, mcp_app_location=str(app), mcp_app_lock=LOCK) as first:
+        assert until(edge.host, "systemctl is-active --quiet codeintel-change.service", 60)
+        for playbook in (DEPLOY, SITE, ROLLBACK):
+            status, said = edge.play(playbook)
+            assert status != 0
+            assert "Another run is changing codeintel on this host: A change by root@" in said
+            assert "changed=0" in said
+        said, _ = first.communicate(timeout=200)
+    assert first.returncode == 0, said[-3000:]
+    edge.change(ROLLBACK)
+    assert edge.settled()
+
+
+def test_a_full_disk_stops_a_release_before_the_old_one_is_touched(
+    edge: Edge, tmp_path: Path
+) -> None:
+    before, process = edge.release(), edge.process()
+    edge.run(
+        "set -e; size=$(du -sk /srv/codeintel | cut -f1); mkdir -p /mnt/small;"
+        "mount -t tmpfs -o size=$((size + 20000))k tmpfs /mnt/small;"
+        "cp -a /srv/codeintel/. /mnt/small; mount --bind /mnt/small /srv/codeintel"
+    )
+    try:
+        with edge.loaded() as report:
+            status, said = deploy(edge, another_app(tmp_path / "app"))
+        assert (edge.release(), edge.process()) == (before, process)
+        assert edge.run("ls /srv/codeintel/releases | wc -l") == edge.run(
+            "ls -d /srv/codeintel/releases/*/.complete | wc -l"
+        )
+    finally:
+        edge.run("umount /srv/codeintel /mnt/small")
+    assert status != 0
+    assert "what runs was not touched" in said, said[-3000:]
+    assert "No space left on device" in said
+    nothing_lost(report)

@@ -1,0 +1,164 @@
+"""What happens to a host over the years, while it is in use."""
+
+from __future__ import annotations
+
+import ssl
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from changing import DEPLOY, HOSTS, SITE, Edge, nothing_lost
+from lab import ADDRESSES, LAB, ROOT, Curl, connect, until
+from power import restart
+from steadily import root
+from testinfra.host import Host
+
+CERTIFICATE = "/etc/nginx/certificates/codeintel/current/fullchain.pem"
+# An ACME server beside the one of the lab whose certificates last for 90 s.
+SHORT_LIVED = """
+set -e
+! systemctl is-active --quiet pebble-short || exit 0
+sed 's/14000/14001/; s/15000/15001/; s/7776000/90/' /etc/pebble/pebble.json > /etc/pebble/short.json
+systemd-run --quiet --unit=pebble-short --setenv=PEBBLE_VA_NOSLEEP=1 \
+  --setenv=PEBBLE_WFE_NONCEREJECT=0 pebble -config /etc/pebble/short.json -strict
+for i in $(seq 100); do curl -ks https://localhost:15001/roots/0 && exit; sleep 0.1; done
+"""
+
+
+@pytest.fixture
+def both_roots() -> Path:
+    """Return a file with the roots of both ACME servers."""
+    connect("acme").check_output(SHORT_LIVED)
+    unchecked = ssl._create_unverified_context()
+    url = f"https://{ADDRESSES['acme']}:15001/roots/0"
+    with urllib.request.urlopen(url, context=unchecked, timeout=10) as answer:
+        other = answer.read().decode()
+    path = ROOT / f".cache/lab/{LAB}-roots.pem"
+    path.write_text(root().read_text() + other)
+    return path
+
+
+def serial(edge: Edge) -> str:
+    return edge.run(f"openssl x509 -noout -serial -in {CERTIFICATE}")
+
+
+def test_a_certificate_of_90_seconds_is_renewed(both_roots: Path) -> None:
+    """By certbot's own service, when it is due, on both hosts at a time."""
+    edges = [Edge(name, connect(name)) for name in HOSTS]
+    short = "https://acme.test:14001/dir"
+    for edge in edges:
+        edge.change(SITE, certbot_webroot_directory_url=short)
+    not_due = f"openssl x509 -noout -checkend 30 -in {CERTIFICATE}"
+    try:
+        for edge in edges:
+            edge.run("certbot renew --quiet --no-random-sleep-on-renew")  # it may be old by now
+            before = serial(edge)
+            assert until(edge.host, f"! {not_due}", 100)
+            with edge.loaded(f"--ca-file={both_roots}") as report:
+                edge.run("systemctl start certbot.service")
+                after = serial(edge)
+            assert after != before
+            nothing_lost(report)
+            assert report["totals"]["streams"]["ended"] == 0
+    finally:
+        for edge in edges:
+            edge.change(SITE)
+
+
+def test_a_change_of_the_site_reaches_new_connections(edge: Edge, curl: Curl) -> None:
+    name = "nginx_quic_hsts_max_age" if edge.terminating else "nginx_quic_stream_timeout"
+    with edge.loaded() as report:
+        said = edge.change(SITE, **{name: 1234})
+        assert "Reload nginx for a change" in said
+        if edge.terminating:
+            for protocol in ("h1", "h2", "h3"):
+                answer = curl(f"https://{edge.domain}/api/livez", protocol=protocol)
+                assert answer.headers["strict-transport-security"] == "max-age=1234"
+    totals = report["totals"]
+    assert totals["streams"]["broken"] == 0
+    if edge.terminating:
+        nothing_lost(report)
+    else:  # a handshake of HTTP/3 that nginx's reload falls into is lost
+        assert totals["failed"] <= 1, totals
+    assert report["protocols"]["h3"]["gap"]["seconds"] < 3
+    edge.change(SITE)
+
+
+def test_an_upgrade_of_the_package(edge: Edge) -> None:
+    """The same version once more: the scripts of the package do the same."""
+    before = edge.run("cat /run/nginx.pid")
+    with edge.loaded() as report:
+        edge.run(
+            "DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --reinstall nginx nginx-common"
+            " >/dev/null 2>&1"
+        )
+        assert edge.run("cat /run/nginx.pid") != before
+    assert report["totals"]["failed"] == 0
+    if edge.terminating:
+        nothing_lost(report)
+    assert "mcp_edge_pause" not in edge.run("nft list tables")
+    # One process has all sockets: of one that hands them over, QUIC's would be left to nobody.
+    assert edge.run("pgrep -c -f '[m]aster process /usr/sbin/nginx'") == "1"
+
+
+def test_who_stops_nginx_meets_closed_ports(edge: Edge, client: Host) -> None:
+    edge.run("systemctl stop nginx")
+    try:
+        refused = client.run("curl -sS --max-time 3 https://%s/", edge.domain)
+        assert refused.rc == 7
+    finally:
+        edge.run("systemctl start nginx")
+
+
+def test_settings_and_secrets_are_others(edge: Edge) -> None:
+    process = edge.process()
+    with edge.loaded() as report:
+        edge.change(DEPLOY, mcp_app_secrets={"codeintel_shared_key": "another key " * 4})
+    nothing_lost(report)
+    assert edge.process() != process
+    assert edge.settled()
+    edge.change(DEPLOY)
+    assert edge.settled()
+
+
+def test_logs_are_rotated(edge: Edge) -> None:
+    log = (
+        "/var/log/nginx/codeintel.log"
+        if edge.terminating
+        else "/var/log/nginx/codeintel-stream.log"
+    )
+    before = edge.run(f"stat -c %i {log}")
+    with edge.loaded() as report:
+        edge.run("logrotate --force /etc/logrotate.d/nginx; journalctl --rotate")
+        assert edge.run(f"stat -c %i {log}") != before
+        assert until(edge.host, f"[ -s {log} ]", 30)
+    nothing_lost(report)
+
+
+def test_an_index_is_another(edge: Edge) -> None:
+    process = edge.process()
+    index = "/var/lib/codeintel-index/indexes/lab.sqlite"
+    before = edge.run(f"stat -c %i {index}")
+    edge.run("echo '# another line' >> /usr/lib/python3.13/this.py")
+    with edge.loaded() as report:
+        edge.run("systemctl start codeintel-index@lab.service")
+    nothing_lost(report)
+    assert edge.run(f"stat -c %i {index}") != before
+    assert edge.process() == process
+
+
+def test_a_reboot(edge: Edge, curl: Curl) -> None:
+    """All comes back by itself: the service, what leads to it, and whom it keeps off."""
+    edge.run("fail2ban-client set mcp-codeintel banip 203.0.113.9")
+    rules = edge.run("ip rule; ip -6 rule")
+    began = time.monotonic()
+    restart(edge)
+    for protocol in ("h1", "h2", "h3"):
+        assert curl(f"https://{edge.domain}/api/readyz", protocol=protocol).status == 200
+    print(f"{time.monotonic() - began:.1f} s from the order to the last answer")
+    assert edge.run("ip rule; ip -6 rule") == rules
+    assert until(edge.host, "fail2ban-client status mcp-codeintel | grep -q 203.0.113.9", 30)
+    assert "203.0.113.9" in edge.run("nft list ruleset")
+    edge.run("fail2ban-client unban 203.0.113.9")
+    assert "changed=0" in edge.change(SITE)
