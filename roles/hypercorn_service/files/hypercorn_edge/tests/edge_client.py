@@ -12,7 +12,7 @@ from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.h3.connection import H3Connection
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamReset
+from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamDataReceived, StreamReset
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -25,6 +25,9 @@ class TerminatedError(Exception):
     """The server closed the connection. The argument is the error code."""
 
 
+_CONTROL = 3  # the first stream that a server opens
+
+
 class Client(QuicConnectionProtocol):
     """One connection. `deaf` has it drop what the server sends, `mute` send nothing."""
 
@@ -34,6 +37,7 @@ class Client(QuicConnectionProtocol):
         self.events: dict[int, asyncio.Queue[Any]] = {}
         self.terminated: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.deaf = self.mute = False
+        self.control = b""  # what the server said on its control stream
 
     def datagram_received(self, data: bytes | str, addr: Any) -> None:
         if not self.deaf:
@@ -44,6 +48,8 @@ class Client(QuicConnectionProtocol):
             super().transmit()
 
     def quic_event_received(self, event: QuicEvent) -> None:
+        if isinstance(event, StreamDataReceived) and event.stream_id == _CONTROL:
+            self.control += event.data
         if isinstance(event, ConnectionTerminated):
             if not self.terminated.done():
                 self.terminated.set_result(event.error_code)

@@ -11,7 +11,8 @@ from typing import Any
 import httpx2
 import pytest
 import websockets
-from aioquic.h3.connection import ErrorCode
+from aioquic.buffer import encode_uint_var
+from aioquic.h3.connection import ErrorCode, FrameType, encode_frame
 
 from .edge_client import Client, ResetError, h3
 from .edge_server import Server, serving, wait_for
@@ -128,6 +129,32 @@ def test_idle_connections_do_not_delay(tmp_path: Path, protocol: str) -> None:
 def test_stock_waits_for_a_datagram(tmp_path: Path) -> None:
     with serving(tmp_path, "stock", graceful_timeout=2) as server:
         assert server.stop() > 1.9
+
+
+def test_an_idle_client_of_http3_is_told_which_requests_were_seen(tmp_path: Path) -> None:
+    """Without that it would not know of one that is on its way whether it may send it again."""
+
+    async def scenario(server: Server) -> None:
+        async with h3(server.host, server.port) as client:
+            await client.fetch("/")
+            await client.ping()  # it has confirmed the answer too: there is nothing to wait for
+            server.process.terminate()
+            assert await client.terminated == ErrorCode.H3_NO_ERROR
+            assert client.control.endswith(encode_frame(FrameType.GOAWAY, encode_uint_var(4)))
+
+    with serving(tmp_path) as server:
+        asyncio.run(scenario(server))
+
+
+def test_a_client_of_http3_that_has_gone_does_not_delay(tmp_path: Path) -> None:
+    async def scenario(server: Server) -> float:
+        async with h3(server.host, server.port) as client:
+            await client.fetch("/")
+            client.mute = True
+            return await asyncio.to_thread(server.stop)
+
+    with serving(tmp_path) as server:
+        assert asyncio.run(scenario(server)) < 2
 
 
 def test_new_requests_are_refused_on_http3(tmp_path: Path) -> None:

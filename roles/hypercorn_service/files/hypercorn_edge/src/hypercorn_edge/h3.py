@@ -51,6 +51,7 @@ _CONNECTION_HEADERS = frozenset(
 )
 _PIECE = 64 * 1024  # bytes
 _SEND_WINDOW = 256 * 1024  # bytes of an answer that wait for the client
+_GOODBYE = 0.3  # seconds that a client may take to note that it is to go
 _ABNORMAL = 1006  # the code of a WebSocket that was not closed as one
 _UNSENT_LIMIT = 16 * WINDOW
 
@@ -98,6 +99,11 @@ class FlowControlledQuic(QuicConnection):
         senders = [stream.sender for stream in self._streams.values()]
         return all(sender.is_finished or sender._buffer_fin is None for sender in senders)
 
+    def has_all(self, stream_id: int) -> bool:
+        """Say whether the client has all that was sent on a stream so far."""
+        stream = self._streams.get(stream_id)
+        return stream is None or stream.sender._buffer_start == stream.sender._buffer_stop
+
     def _write_stream_limits(
         self, builder: QuicPacketBuilder, space: QuicPacketSpace, stream: QuicStream
     ) -> None:
@@ -127,7 +133,12 @@ class _H3Connection(H3Connection):
     def go_away(self, stream_id: int) -> None:
         """Announce that requests from `stream_id` on will not be served."""
         frame = encode_frame(FrameType.GOAWAY, encode_uint_var(stream_id))
-        self._quic.send_stream_data(self._local_control_stream_id or 0, frame)
+        self._quic.send_stream_data(self.control, frame)
+
+    @property
+    def control(self) -> int:
+        """The stream of our settings and of this announcement."""
+        return self._local_control_stream_id or 0
 
     def forget(self, stream_id: int) -> None:
         """Note that we have ended a stream by a reset, of which aioquic's HTTP/3 does not learn."""
@@ -197,13 +208,18 @@ class H3Protocol(StockH3Protocol):
         self._sending: set[int] = set()  # the streams on which we may still send
         self._next = 0  # above all streams seen
         self._refused_from: int | None = None
+        self._leave_at = 0.0
         self._writable: dict[asyncio.Event, int] = {}  # and the stream that it waits for
         quic.unread = self._unread
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing left to answer and nothing the client does not have."""
-        return not self.streams and self.quic.all_sent()
+        """Whether there is nothing left to answer and nothing the client does not have.
+
+        A client that has not been told to go does not know which of its requests were not seen.
+        """
+        told = self.quic.has_all(self.connection.control) or self.context.time() > self._leave_at
+        return not self.streams and self.quic.all_sent() and told
 
     @property
     def held(self) -> int:
@@ -218,6 +234,7 @@ class H3Protocol(StockH3Protocol):
     def drain(self) -> None:
         """Refuse requests from now on."""
         self._refused_from = self._next
+        self._leave_at = self.context.time() + _GOODBYE
         self.connection.go_away(self._next)
 
     def wake(self) -> None:
