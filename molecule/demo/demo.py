@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 REPORT = ROOT / ".cache/lab/demo.json"
 LOG = ROOT / ".cache/lab/demo.log"
 INVENTORY = ["--inventory=molecule/shared/inventory", "--inventory=molecule/demo/inventory.yml"]
-UNITS = ("codeintel.service", "nginx.service", "certbot.service")
+UNITS = ("codeintel.service", "codeintel@*.service", "nginx.service", "certbot.service")
 TOPOLOGIES = ("terminating", "passthrough")
 # How the client asks for its address, and the one that it has.
 ADDRESSES = {
@@ -29,7 +29,7 @@ NEXT = """
 The demo stands. It has no authentication: whoever reaches the address may call its tools.
 What to type next:
   ssh -i .cache/lab/id_ed25519 root@10.203.52.30    # the client; https://mcp.test is the endpoint
-  ssh -i .cache/lab/id_ed25519 root@10.203.52.10    # the host; journalctl -u codeintel -f
+  ssh -i .cache/lab/id_ed25519 root@10.203.52.10    # the host; journalctl -f -u 'codeintel@*'
   on the client: curl --http3-only https://mcp.test/api/capz
   on the client: curl --http3-only -N 'https://mcp.test/api/sse?interval=0.5&count=20'
   bin/demo          # again, in under a minute
@@ -87,7 +87,7 @@ class Demo:
         failed = [word for word in listing.split() if word.endswith((".service", ".socket"))]
         for unit in dict.fromkeys([*failed, *UNITS]):
             print(f"\n--- journal of {unit}", flush=True)
-            print(self._on("target", f"journalctl --no-pager -n 30 --unit={unit}"), flush=True)
+            print(self._on("target", f"journalctl --no-pager -n 30 --unit='{unit}'"), flush=True)
 
     def addresses(self) -> list[dict[str, Any]]:
         """Ask from the client over TCP and UDP, and check which address the app noted."""
@@ -98,7 +98,8 @@ class Demo:
             for number, (options, _) in enumerate(ADDRESSES.values())
         ]
         self._on("client", "; ".join(asks))
-        journal = self._on("target", "journalctl --unit=codeintel.service --output=cat -n 50")
+        show = "journalctl --unit='codeintel@*.service' --output=cat -n 50"
+        journal = self._on("target", show)
         notes = [json.loads(line) for line in journal.splitlines() if '"user_agent"' in line]
         seen = {note["uri"]: note for note in notes}
         checks = []

@@ -206,9 +206,23 @@ def reboot(name: str) -> None:
             return
 
 
-def unit_pid(target: Host, unit: str = "echo.service") -> str:
-    """Return the number of the unit's main process."""
-    return str(target.run("systemctl show -p MainPID --value %s", unit).stdout.strip())
+def instance(target: Host, name: str) -> str:
+    """Return the unit of the instance, of a service's two, that serves."""
+    show = "systemctl show -p Id,ActiveState,StatusText %s %s"
+    shown = target.check_output(show, f"{name}@1.service", f"{name}@2.service")
+    units = [dict(line.split("=", 1) for line in text.splitlines()) for text in shown.split("\n\n")]
+    (serving,) = [
+        str(unit["Id"])
+        for unit in units
+        if unit["StatusText"] == "Serving" and unit["ActiveState"] in {"active", "reloading"}
+    ]
+    return serving
+
+
+def unit_pid(target: Host, name: str) -> str:
+    """Return the number of the process that serves for a service."""
+    show = "systemctl show -p MainPID --value %s"
+    return str(target.check_output(show, instance(target, name)).strip())
 
 
 def until(host: Host, condition: str, seconds: int = 20) -> bool:

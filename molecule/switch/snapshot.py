@@ -1,7 +1,8 @@
 """Print what a host has that its packages did not bring, as JSON of sorted lines by kind.
 
 Left out is what is each host's own: identity, keys, certificates, ACME's files, logs, caches. Its
-domain, the first argument, and the serials of certificates stand in the lines as one word.
+domain, the first argument, and the serials of certificates stand in the lines as one word. Which of
+the service's two instances runs is history, and so is what is noted of the other one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOTS = ("/etc", "/usr/local", "/srv", "/var/lib/codeintel", "/var/www")
+ROOTS = (
+    *("/etc", "/usr/local", "/srv", "/var/www"),
+    *("/var/lib/codeintel", "/var/lib/hypercorn_service"),
+)
 OWN = re.compile(
     r"/etc/(alternatives|ca-certificates|hostname|hosts|ld[.]so[.]cache|machine-id|mtab|resolv[.]conf|rc.?[.]d"
     r"|(passwd|group|shadow|gshadow|subuid|subgid)-?$|[.]updated|ssh/|ssl/"
@@ -23,20 +27,29 @@ OWN = re.compile(
     r"|nginx/modules-enabled|nginx/quic_host[.]key|systemd/system/[^/]*[.]wants/)"
     r"|.*/(__pycache__|venv|placeholder)(/|$)"
 )
-SERIAL = re.compile(r"\b[0-9A-F]{14,40}\b")
+# Of each instance it is noted what it runs from, of both which one was proven last, and a digest of
+# what that read, the domain among it.
+WORDS = (
+    (re.compile(r"\b[0-9A-F]{14,40}\b"), "SERIAL"),
+    (re.compile(r"(?<=^/var/lib/hypercorn_service/codeintel/)[12](?= )"), "INSTANCE"),
+    (re.compile(r"(?<=/codeintel/last )(.* -> )[12]$"), r"\1INSTANCE"),
+    (re.compile(r"(?<=/codeintel/running )(.* -> )[0-9a-f]{64}$"), r"\1DIGEST"),
+)
 # certbot notes an account and times, which differ.
 DIFFERS = re.compile(rb"^(account|renew_before_expiry|# renew_before_expiry) .*$", re.MULTILINE)
 
 COMMANDS = {
     "units": "systemctl list-unit-files --state=enabled --no-legend --plain | awk '{print $1}'",
     "running": "systemctl list-units --type=service,socket,timer --state=active,failed --no-legend"
-    " --plain | awk '!/@|session|user/ {print $1, $3, $4}'",
+    " --plain | sed 's/^codeintel@[12]/codeintel:INSTANCE/'"
+    " | awk '!/@|session|user/ {print $1, $3, $4}' | sort | uniq -c",
     "rules": "ip rule; ip -6 rule",
     "routes": "ip route show table 4430; ip -6 route show table 4430",
     "nftables": "nft --stateless list ruleset 2>/dev/null | grep -v elements",
     "listeners": "ss -Hlntup | sed 's/pid=[0-9]*,fd=[0-9]*//g' | awk '{print $1, $5, $7}' | uniq",
     "accounts": "getent passwd | cut -d: -f1,6,7",
-    "run": "find /run/codeintel /run/mcp-edge* 2>/dev/null",
+    "run": "find /run/codeintel /run/mcp-edge* 2>/dev/null"
+    " | sed 's,/instances/[12][.]sock$,/instances/INSTANCE.sock,'",
 }
 
 
@@ -66,7 +79,9 @@ def files(domain: str) -> Iterator[str]:
                 elif str(path) in packaged:
                     continue
                 line = f"{path} {status.st_mode:o} {status.st_uid}:{status.st_gid} {content}"
-                yield SERIAL.sub("SERIAL", line)
+                for pattern, word in WORDS:
+                    line = pattern.sub(word, line)
+                yield line
 
 
 found = {kind: run(command) for kind, command in COMMANDS.items()}

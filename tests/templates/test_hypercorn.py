@@ -264,6 +264,13 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.parametrize("template", ["service", "instance"])
+def test_nobody_makes_the_sockets_blocking(render: Render, template: str) -> None:
+    """Who is handed them changes them for all; the service has the name of the socket."""
+    unit = unit_lines(render(f"hypercorn_service/{template}.service.j2"))
+    assert unit["NonBlocking"] == ["yes"]
+
+
 @pytest.mark.parametrize("outbound", [[], OUTBOUND])
 @pytest.mark.parametrize("topology", ["terminating", "passthrough"])
 def test_systemd_understands_the_units(

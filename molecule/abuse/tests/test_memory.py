@@ -38,13 +38,13 @@ def test_100000_addresses_do_not_grow_anything(target: Host, client: Host) -> No
     try:
         # Thousands of requests come first, so that nothing grows for their number alone.
         assert client.run(f"{wrk} --duration 5 https://mcp.test").rc == 0
-        app = unit_pid(target, "codeintel.service")
+        app = unit_pid(target, "codeintel")
         before = memory(target, WORKERS), memory(target, app)
         load = f"systemd-run --collect --unit=load {wrk} --duration 240 https://mcp.test"
         assert client.run(load).rc == 0
         assert until(target, f"sleep 5; test {seen} -ge {CLIENTS}", 240)
         after = memory(target, WORKERS), memory(target, app)
-        assert unit_pid(target, "codeintel.service") == app
+        assert unit_pid(target, "codeintel") == app
     finally:
         client.run("systemctl stop load")
         target.run(f"rm {believe}; nginx -s reload")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from lab import PROTOCOLS, ROOT, Answer, Curl, play
+from lab import PROTOCOLS, ROOT, Answer, Curl, instance, play, unit_pid
 from testinfra.host import Host
 
 SITE = str(ROOT / "playbooks/site.yml")
@@ -94,6 +94,7 @@ def test_a_password_that_nobody_has_seen_is_made_anew(target: Host) -> None:
         hypercorn_service_health_path="/no-such-path", hypercorn_service_start_timeout=5
     )
     assert broken.returncode != 0
+    assert ".service: /no-such-path: status 404." in broken.stdout
     assert SHOWN.findall(broken.stdout) == []
     assert target.file(UNSEEN).exists
     unseen = target.file(HASH).content_string
@@ -244,7 +245,8 @@ def test_the_sandbox_opens_for_documents_of_clients_and_closes_again(
 ) -> None:
     def shown(*names: str) -> dict[str, str]:
         properties = ",".join(names)
-        text = target.run(f"systemctl show -p {properties} codeintel.service").stdout
+        show = f"systemctl show -p {properties} %s"
+        text = target.check_output(show, instance(target, "codeintel"))
         return dict(line.split("=", 1) for line in text.splitlines())
 
     names = ("PrivateNetwork", "RestrictAddressFamilies", "IPAddressDeny")
@@ -258,7 +260,7 @@ def test_the_sandbox_opens_for_documents_of_clients_and_closes_again(
     assert {"AF_INET", "AF_INET6"} <= set(opened["RestrictAddressFamilies"].split())
     assert {"127.0.0.0/8", "10.0.0.0/8"} <= set(opened["IPAddressDeny"].split())
     assert call(curl).status == 401
-    pid = target.run("systemctl show -p MainPID --value codeintel.service").stdout.strip()
+    pid = unit_pid(target, "codeintel")
     # What it serves on is systemd's; it has no socket of the internet that waits for anybody.
     assert f"pid={pid}," not in target.run("ss -Hltunp").stdout
     again = deploy(mcp_app_client_documents=True)
@@ -273,5 +275,7 @@ def test_back_to_none_the_password_is_gone(curl: Curl, target: Host) -> None:
     assert call(curl).status == 200
     assert not target.file(HASH).exists
     assert "owner" not in target.file("/etc/codeintel/environment").content_string
-    assert "codeintel_owner_password" not in target.run("systemctl cat codeintel.service").stdout
+    unit = target.check_output("systemctl cat %s", instance(target, "codeintel"))
+    assert "ExecStart=" in unit
+    assert "codeintel_owner_password" not in unit
     assert "changed=0" in play(SITE).stdout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from lab import ADDRESSES, Curl, python_on, until
+from lab import ADDRESSES, Curl, instance, python_on, unit_pid, until
 from testinfra.host import Host
 
 SCAN = """
@@ -52,28 +52,28 @@ def test_a_secret_reaches_the_app_and_nobody_else(curl: Curl, target: Host) -> N
     assert curl("https://echo.test/may?read=token").json == {"read token": "a-secret-of-the-tests"}
     file = target.file("/etc/echo/credentials/token")
     assert (file.user, file.mode) == ("root", 0o600)
-    assert (
-        "a-secret"
-        not in target.run("systemctl show echo.service; cat /etc/echo/environment").stdout
-    )
+    show = "systemctl show echo.service %s; cat /etc/echo/environment"
+    assert "a-secret" not in target.check_output(show, instance(target, "echo"))
 
 
 def test_settings_reach_the_app_as_they_were_written(target: Host) -> None:
-    pid = target.run("systemctl show -p MainPID --value echo.service").stdout.strip()
+    pid = unit_pid(target, "echo")
     environment = target.run(f"cat /proc/{pid}/environ").stdout.split("\0")
     assert 'GREETING=say "hi" for $5 \\ or not' in environment
 
 
 @pytest.mark.parametrize(
-    ("unit", "most"), [("codeintel.service", 0.5), ("echo.service", 0.5), ("nginx.service", 2.5)]
+    ("name", "most"), [("codeintel", 0.5), ("echo", 0.5), ("nginx.service", 2.5)]
 )
-def test_exposure(target: Host, unit: str, most: float) -> None:
+def test_exposure(target: Host, name: str, most: float) -> None:
+    unit = name if name.endswith(".service") else instance(target, name)
     result = target.run(f"systemd-analyze security --no-pager --threshold={most * 10:.0f} {unit}")
     assert result.rc == 0, result.stdout.splitlines()[-1]
 
 
 def test_limits_are_in_force(target: Host) -> None:
-    shown = target.run("systemctl show -p MemoryMax,TasksMax,LimitNOFILE codeintel.service").stdout
+    show = "systemctl show -p MemoryMax,TasksMax,LimitNOFILE %s"
+    shown = target.check_output(show, instance(target, "codeintel"))
     assert set(shown.split()) == {"MemoryMax=1073741824", "TasksMax=256", "LimitNOFILE=16384"}
     backlog = target.run("ss -Hlx src /run/codeintel/http.sock").stdout.split()
     assert backlog[3] == "2048"
@@ -83,7 +83,7 @@ def test_limits_are_in_force(target: Host) -> None:
 
 def test_one_process_serves_and_stops_gracefully(curl: Curl, client: Host, target: Host) -> None:
     """A call that is in flight when the service is restarted gets its answer."""
-    pid = target.run("systemctl show -p MainPID --value echo.service").stdout.strip()
+    pid = unit_pid(target, "echo")
     assert target.run(f"pgrep -P {pid}").stdout == ""
     client.run("rm -f /tmp/slow; curl -sSN https://echo.test/slow > /tmp/slow 2>&1 &")
     assert until(client, "grep -q started /tmp/slow")
@@ -94,9 +94,12 @@ def test_one_process_serves_and_stops_gracefully(curl: Curl, client: Host, targe
 
 
 def test_units_return_after_a_crash(curl: Curl, target: Host) -> None:
-    target.run("systemctl kill --signal=KILL echo.service nginx.service")
+    unit, pid = instance(target, "echo"), unit_pid(target, "echo")
+    target.check_output("systemctl kill --signal=KILL %s nginx.service", unit)
     assert until(target, "systemctl is-active -q nginx && ss -Hltn sport = :443 | grep -q .")
     assert curl("https://echo.test/").status == 200
+    assert instance(target, "echo") == unit
+    assert unit_pid(target, "echo") != pid
 
 
 def test_rendered_files_are_tested_and_pleasant(target: Host) -> None:

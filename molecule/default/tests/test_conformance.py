@@ -19,12 +19,12 @@ FIXTURE = ROOT / "app/tests/conformance/fixture_app.py"
 RESOLVE = ROOT / "app/tests/conformance/resolve.cjs"
 # It fails for any address that is not of this machine; test_refusals.py asks nginx what it would.
 LOCAL = {"dns-rebinding-protection"}
-DROP_IN = "/run/systemd/system/codeintel.service.d/conformance.conf"
+DROP_IN = "/run/systemd/system/codeintel@.service.d/conformance.conf"
 
 
 @pytest.fixture
 def fixture_server(target: Host) -> Iterator[None]:
-    start = target.check_output("systemctl cat codeintel.service | grep ^ExecStart=")
+    start = target.check_output("systemctl cat codeintel@.service | grep ^ExecStart=")
     command = start.replace("codeintel.asgi:app", "fixture_app:app")
     assert command != start
     unit = f"[Service]\nEnvironment=PYTHONPATH=/usr/local/lib/conformance\nExecStart=\n{command}\n"

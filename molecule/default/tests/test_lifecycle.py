@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from lab import ADDRESSES, SCENARIO, Curl, connect, play, until
+from lab import ADDRESSES, SCENARIO, Curl, connect, play, unit_pid, until
 from testinfra.host import Host
 
 CONVERGE = str(SCENARIO / "converge.yml")
@@ -143,12 +143,12 @@ def test_check_mode_on_the_converged_host_predicts_and_hides_secrets() -> None:
 def test_a_setting_that_the_app_refuses_leaves_the_old_service_serving(
     curl: Curl, target: Host
 ) -> None:
-    pid = target.run("systemctl show -p MainPID --value codeintel.service").stdout
+    pid = unit_pid(target, "codeintel")
     run = play(CONVERGE, "-e", '{"mcp_app_settings": {"CODEINTEL_LOG_LEVLE": "info"}}')
     assert run.returncode != 0
     assert "CODEINTEL_LOG_LEVLE" in run.stdout
     assert curl("https://mcp.test/api/livez").status == 200
-    assert target.run("systemctl show -p MainPID --value codeintel.service").stdout == pid
+    assert unit_pid(target, "codeintel") == pid
     assert "LEVLE" not in target.file("/etc/codeintel/environment").content_string
 
 

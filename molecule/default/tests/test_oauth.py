@@ -102,5 +102,6 @@ def test_in_and_out(owned: Host, client: Host, tmp_path: Path) -> None:
         asyncio.run(revoke())
         asyncio.run(call())
         assert asked == 2, "a revoked client came in without the owner"
-    journal = owned.check_output("journalctl -u codeintel.service -o cat")
+    journal = owned.check_output("journalctl -u codeintel.service -u 'codeintel@*.service' -o cat")
+    assert "Running on" in journal  # it is what the instances say
     assert PASSWORD not in journal

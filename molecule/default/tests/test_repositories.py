@@ -11,7 +11,7 @@ import subprocess
 from typing import Any
 
 import pytest
-from lab import ROOT, Curl, play
+from lab import ROOT, Curl, play, unit_pid
 from testinfra.host import Host
 
 SITE = str(ROOT / "playbooks/site.yml")
@@ -117,10 +117,6 @@ def grep(curl: Curl, repository: str) -> str:
     return curl("https://mcp.test/mcp", "--data", json.dumps(body), *options).body
 
 
-def service_pid(target: Host) -> str:
-    return str(target.run("systemctl show -p MainPID --value codeintel.service").stdout.strip())
-
-
 def test_check_mode_makes_nothing_and_hides_the_key(
     target: Host, repositories: list[dict[str, str]]
 ) -> None:
@@ -164,7 +160,8 @@ def test_the_timers_unit_brings_what_was_committed(curl: Curl, client: Host, tar
 
 def test_the_service_reads_the_indexes_and_writes_none(target: Host) -> None:
     """In the service's own view of the host, as its user."""
-    enter = f"nsenter --target {service_pid(target)} --mount -- runuser -u codeintel --"
+    pid = unit_pid(target, "codeintel")
+    enter = f"nsenter --target {pid} --mount -- runuser -u codeintel --"
     index = f"{HOME}/indexes/lab.sqlite"
     assert target.run(f"{enter} head -c 6 {index}").stdout == "SQLite"
     for attempt in (f"touch {index}", f"touch {HOME}/indexes/new", f"rm {index}"):
@@ -198,7 +195,7 @@ def test_the_indexer_writes_nothing_else_and_listens_to_nobody(
 def test_a_clone_that_fails_stops_the_play_and_the_app_runs_on(
     curl: Curl, target: Host, repositories: list[dict[str, str]]
 ) -> None:
-    pid = service_pid(target)
+    pid = unit_pid(target, "codeintel")
     moved = [repositories[0] | {"ref": "no-such-branch"}, *repositories[1:]]
     settings = {"CODEINTEL_LOG_LEVEL": "DEBUG"}
     for _ in range(2):  # the second run knows as well that it failed
@@ -206,7 +203,7 @@ def test_a_clone_that_fails_stops_the_play_and_the_app_runs_on(
         assert run.returncode != 0
         assert "lab could not be fetched and indexed" in run.stdout
         assert "couldn't find remote ref no-such-branch" in run.stdout
-    assert service_pid(target) == pid
+    assert unit_pid(target, "codeintel") == pid
     assert "DEBUG" not in target.file("/etc/codeintel/environment").content_string
     assert "the second lab needle" in grep(curl, "lab")
 
@@ -214,13 +211,13 @@ def test_a_clone_that_fails_stops_the_play_and_the_app_runs_on(
 def test_a_check_that_fails_stops_the_play_and_the_app_runs_on(
     target: Host, repositories: list[dict[str, str]]
 ) -> None:
-    pid = service_pid(target)
+    pid = unit_pid(target, "codeintel")
     settings = {"CODEINTEL_LOG_LEVEL": "DEBUG"}
     check = ["/bin/sh", "-c", "echo 'that is \"bad\"'; exit ${X-1}"]
     run = deploy(repositories, mcp_app_settings=settings, mcp_app_check_command=check)
     assert run.returncode != 0
     assert 'that is "bad"' in run.stdout.replace('\\"', '"')
-    assert service_pid(target) == pid
+    assert unit_pid(target, "codeintel") == pid
     assert "DEBUG" not in target.file("/etc/codeintel/environment").content_string
 
 

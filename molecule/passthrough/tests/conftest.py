@@ -30,13 +30,13 @@ def undisturbed(client: Host, target: Host) -> Callable[[], AbstractContextManag
 
     @contextlib.contextmanager
     def block() -> Iterator[None]:
-        pid = unit_pid(target)
+        pid = unit_pid(target, "echo")
         bystander = Companion(client, "probe.bystander")
         yield
         records = bystander.result()
         print({name: max(record["answering"], default=0) for name, record in records.items()})
         failures = {name: record["failures"] for name, record in records.items()}
         assert failures == {"h1": [], "h2": [], "h3": []}
-        assert unit_pid(target) == pid
+        assert unit_pid(target, "echo") == pid
 
     return block

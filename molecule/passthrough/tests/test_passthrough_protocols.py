@@ -5,7 +5,16 @@ from __future__ import annotations
 import json
 
 import pytest
-from lab import ADDRESSES, BOTH_FAMILIES, CLIENT6, PROTOCOLS, TARGET6, Curl, python_on
+from lab import (
+    ADDRESSES,
+    BOTH_FAMILIES,
+    CLIENT6,
+    PROTOCOLS,
+    TARGET6,
+    Curl,
+    instance,
+    python_on,
+)
 from testinfra.host import Host
 
 FORGED = [
@@ -231,12 +240,14 @@ def test_the_app_is_confined(curl: Curl, target: Host) -> None:
     answers = curl("https://echo.test/may?" + "&".join(f"write={f}" for f in folders)).json
     assert [what for what, how in answers.items() if how == "done"] == ["write /var/lib/echo"]
 
-    exposure = target.run("systemd-analyze security --no-pager --threshold=15 echo.service")
+    analyze = "systemd-analyze security --no-pager --threshold=15 %s"
+    exposure = target.run(analyze, instance(target, "echo"))
     assert exposure.rc == 0, exposure.stdout.splitlines()[-1]
 
 
 def test_one_process_serves(curl: Curl, target: Host) -> None:
-    group = target.run("systemctl show -p ControlGroup --value echo.service").stdout.strip()
+    show = "systemctl show -p ControlGroup --value %s"
+    group = target.check_output(show, instance(target, "echo")).strip()
     found = target.run(
         f"find /sys/fs/cgroup -path '*{group}/cgroup.procs' -exec cat {{}} + | sort -u"
     )
