@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ansible_collections.codeintel.mcp_edge.plugins.module_utils.checks import (
@@ -26,12 +26,16 @@ from cryptography import x509
 
 OK = 200
 
+# Less than a third of its lifetime left is late for a certificate: certbot renews it a day earlier.
+LATEST_RENEWAL = 3
+HOURS_TOLD = 72  # up to which a time is told in hours
+
 # RFC 7838: h3="[host]:port", beside other alternatives and parameters.
 ALT_SVC_H3 = re.compile(r'(?:^|,)\s*h3="(?P<host>[^"]*):(?P<port>\d+)"')
 
 
 async def check_certificate(endpoint: Endpoint) -> Check:
-    """Check that a CA vouches for the endpoint's name, today."""
+    """Check that a CA vouches for the endpoint's name, today and for some time to come."""
 
     async def check() -> dict[str, Any]:
         try:
@@ -45,10 +49,16 @@ async def check_certificate(endpoint: Endpoint) -> Check:
                 f"one for {', '.join(seen['names'])} by {seen['issuer']}: {exc.verify_message}",
                 seen,
             ) from exc
-        return _facts(certificate)
+        seen = _facts(certificate)
+        if late := _late(certificate):
+            raise CheckFailed(f"{seen['serial']} by {seen['issuer']}, {late}", seen)
+        return seen
 
     return await attempt(
-        "certificate", f"a valid certificate for {endpoint.host}", endpoint.timeout, check
+        "certificate",
+        f"a valid certificate for {endpoint.host} with a third of its lifetime left",
+        endpoint.timeout,
+        check,
     )
 
 
@@ -106,6 +116,23 @@ async def _peer_certificate(endpoint: Endpoint, context: ssl.SSLContext) -> x509
     finally:
         writer.transport.abort()
     return x509.load_der_x509_certificate(der)
+
+
+def _late(certificate: x509.Certificate) -> str | None:
+    """Say that a certificate should have been renewed, if so; its deploy hook says when that is."""
+    lifetime = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+    left = certificate.not_valid_after_utc - datetime.now(UTC)
+    if left * LATEST_RENEWAL >= lifetime:
+        return None
+    return (
+        f"with {_length(left)} of {_length(lifetime)} left: it should have been renewed; on the "
+        "host, see systemctl status certbot.timer and journalctl -u certbot"
+    )
+
+
+def _length(time: timedelta) -> str:
+    hours = time / timedelta(hours=1)
+    return f"{hours:.0f} hours" if hours < HOURS_TOLD else f"{hours / 24:.0f} days"
 
 
 def _facts(certificate: x509.Certificate) -> dict[str, Any]:

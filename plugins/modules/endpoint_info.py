@@ -17,6 +17,8 @@ description:
   - It checks the certificate, an answer over each version of HTTP, the C(Alt-Svc) header by
     following it, whether server-sent events arrive as they are sent, and MCP with the official
     SDK's client, in each generation of the protocol and over HTTP/2 and HTTP/3.
+  - A certificate with less than a third of its lifetime left fails its check. The role
+    C(certbot_webroot) has it renewed a day before that.
   - A check that fails does not fail the module. Assert on RV(ok), or on the checks.
   - The checks take about as long as the event stream of O(sse_path) runs, and a few seconds.
 requirements:

@@ -53,19 +53,19 @@ class Authority:
             self.certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value
         )
 
-    def issue(self, name: str, *, days: int = 30) -> tuple[Path, Path]:
-        """Write a certificate that ends in some days, and its key."""
+    def issue(self, name: str, *, days: float = 30, age: float = 2) -> tuple[Path, Path]:
+        """Write a certificate that ends in some days and began some days ago, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName([x509.DNSName(name)])
         issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
         certificate = (
-            _builder(name, self.name, key.public_key(), days=days)
+            _builder(name, self.name, key.public_key(), days=days, age=age)
             .add_extension(names, critical=False)
             .add_extension(issuer_key, critical=False)
             .sign(self.key, hashes.SHA256())
         )
-        certfile = self.folder / f"{name}-{days}.pem"
-        keyfile = certfile.with_suffix(".key")
+        certfile = self.folder / f"{name}-{days}-{age}.pem"
+        keyfile = certfile.with_name(f"{certfile.name}.key")
         certfile.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         keyfile.write_bytes(
             key.private_bytes(
@@ -78,7 +78,7 @@ class Authority:
 
 
 def _builder(
-    name: str, issuer: str, key: ec.EllipticCurvePublicKey, *, days: int
+    name: str, issuer: str, key: ec.EllipticCurvePublicKey, *, days: float, age: float = 2
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
@@ -87,7 +87,7 @@ def _builder(
         .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer)]))
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=60))
+        .not_valid_before(now - timedelta(days=age))
         .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )

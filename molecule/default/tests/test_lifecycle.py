@@ -55,17 +55,17 @@ def test_a_renewed_certificate_is_served_without_a_reload(client: Host, target: 
     client.run("pkill curl")
 
 
-def test_renewal_waits_for_the_last_third_of_the_lifetime(target: Host) -> None:
+def test_renewal_waits_until_a_day_before_the_last_third_of_the_lifetime(target: Host) -> None:
     conf = target.file("/etc/letsencrypt/renewal/codeintel.conf").content_string
     assert conf.count("renew_before_expiry") == 1
     seconds = int(conf.split("renew_before_expiry = ")[1].split()[0])
-    assert seconds == pytest.approx(30 * 86400, abs=60)
+    assert seconds == pytest.approx(31 * 86400, abs=60)
     result = target.run("certbot renew --cert-name codeintel --no-random-sleep-on-renew")
     assert "not yet due" in result.stdout + result.stderr
     assert target.run("systemctl is-active certbot.timer").stdout.strip() == "active"
 
 
-def test_a_short_lived_certificate_is_renewed_in_its_last_third(target: Host) -> None:
+def test_a_short_lived_certificate_is_renewed_a_day_before_its_last_third(target: Host) -> None:
     """The hook, with a certificate of six days."""
     result = target.run(
         "set -e; rm -rf /tmp/six /tmp/served; mkdir /tmp/six; cd /tmp/six;"
@@ -76,7 +76,7 @@ def test_a_short_lived_certificate_is_renewed_in_its_last_third(target: Host) ->
         "RENEWED_LINEAGE=/tmp/six ./mcp-edge-deploy six;"
         "head -1 renewal/six.conf; rm renewal/six.conf mcp-edge-six.conf"
     )
-    assert result.stdout == f"renew_before_expiry = {2 * 86400} seconds\n", result.stderr
+    assert result.stdout == f"renew_before_expiry = {3 * 86400} seconds\n", result.stderr
     assert target.file("/tmp/served/current/privkey.pem").group == "www-data"
 
 

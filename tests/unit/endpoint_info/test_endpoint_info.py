@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.codeintel.mcp_edge.plugins.module_utils.checks_http import (
+    check_certificate,
+)
+from ansible_collections.codeintel.mcp_edge.plugins.module_utils.endpoint import Endpoint
 from ansible_collections.codeintel.mcp_edge.plugins.modules import endpoint_info
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ansible_collections.codeintel.mcp_edge.plugins.module_utils.checks import Check
+
+    from ..authority import Authority  # noqa: TID252 - the tests are no package that is installed
     from .conftest import Site, Sites
 
 # Both are faster than the default, as the tests wait for them.
@@ -112,6 +122,58 @@ def test_expired_certificate(sites: Sites) -> None:
     assert checks["certificate"]["value"]["days_left"] < 0
     assert "certificate has expired" in checks["certificate"]["message"]
     assert "no longer valid" in checks["h3.status"]["message"]
+
+
+async def look(authority: Authority, pair: tuple[Path, Path]) -> Check:
+    """Check the certificate of a server that has it."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*pair)
+    server = await asyncio.start_server(
+        lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context
+    )
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        return await check_certificate(
+            Endpoint(
+                url=f"https://edge.test:{port}",
+                address="127.0.0.1",
+                ca_path=str(authority.path),
+                timeout=10.0,
+                bearer_token=None,
+            )
+        )
+
+
+HOUR = 1 / 24
+MINUTE = HOUR / 60
+
+
+@pytest.mark.parametrize("lifetime", [1, 160 * HOUR, 45, 90, 398])
+@pytest.mark.parametrize("margin", [-0.2, -MINUTE, MINUTE, 0.2])
+def test_a_certificate_is_late_with_less_than_a_third_of_its_lifetime_left(
+    authority: Authority, lifetime: float, margin: float
+) -> None:
+    left = lifetime / 3 + margin
+    pair = authority.issue("edge.test", days=left, age=lifetime - left)
+    check = asyncio.run(look(authority, pair))
+    assert check.ok == (margin > 0), check.message
+    assert check.value["issuer"] == "CN=tests-ca"
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "left", "told"),
+    [(90, 20, "20 days of 90 days"), (160 * HOUR, 12 * HOUR, "12 hours of 7 days")],
+)
+def test_a_late_certificate_is_told_with_what_to_do(
+    authority: Authority, lifetime: float, left: float, told: str
+) -> None:
+    pair = authority.issue("edge.test", days=left, age=lifetime - left)
+    check = asyncio.run(look(authority, pair))
+    assert check.message == (
+        "Expected a valid certificate for edge.test with a third of its lifetime left, saw "
+        f"{check.value['serial']} by CN=tests-ca, with {told} left: it should have been renewed; "
+        "on the host, see systemctl status certbot.timer and journalctl -u certbot."
+    )
 
 
 def test_certificate_for_another_name(sites: Sites) -> None:
