@@ -66,6 +66,7 @@ def auth(render: Render, **given: object) -> dict[str, str]:
     lines = render("mcp_app/environment.j2", **given).splitlines()
     pairs = (line.split("=", 1) for line in lines if line.startswith("CODEINTEL_"))
     told = {name: value[1:-1].replace('\\"', '"') for name, value in pairs}
+    assert told.pop("CODEINTEL_CERTIFICATE") == "/etc/codeintel/certificate.pem"
     del told["CODEINTEL_PUBLIC_URL"], told["CODEINTEL_INDEX_DIR"]
     return told
 

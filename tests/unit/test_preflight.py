@@ -150,6 +150,8 @@ MALFORMED = [
     bad("certbot_webroot_profile", "Short Lived", "give the name of a profile, or ''"),
     bad("certbot_webroot_webroot", "www/acme", ABSOLUTE),
     bad("certbot_webroot_destination", "/srv/my certs", ABSOLUTE),
+    bad("mcp_app_certificate", "certificate.pem", ABSOLUTE),
+    bad("certbot_webroot_public_copy", "certificate.pem", ABSOLUTE),
     bad("certbot_webroot_group", ["www-data"], "give a string"),
     bad("certbot_webroot_group", "www data", "give the name of a group"),
     bad("certbot_webroot_reload", "notes", "give the name of a service such as"),

@@ -18,6 +18,7 @@ from starlette.routing import Mount, Route
 
 from codeintel.api import build_api
 from codeintel.auth import build_auth
+from codeintel.certificate import CertificateDates
 from codeintel.context import Capabilities, create_context
 from codeintel.landing import landing_page
 from codeintel.limiter import Limiter
@@ -44,7 +45,7 @@ def create_app(settings: Settings, server: FastMCP | None = None) -> Starlette:
     session era there is no choice by tool: it is one setting of the whole endpoint.)
     """
     context = create_context(settings)
-    metrics = Metrics()
+    metrics = Metrics(CertificateDates(settings.certificate))
     if server is None:
         server, own = build_server(context, metrics, build_auth(settings)), True
     else:

@@ -15,6 +15,7 @@ from prometheus_client import (
 )
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from codeintel.certificate import CertificateDates
 from codeintel.context import age_seconds
 from codeintel.store import IndexInfo
 
@@ -32,10 +33,12 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 class Metrics:
     """The metrics of one application, in a registry of their own."""
 
-    def __init__(self) -> None:
-        """Register everything at zero."""
+    def __init__(self, certificate: CertificateDates | None = None) -> None:
+        """Register everything at zero, and the dates of a certificate."""
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
+        if certificate is not None:
+            self._registry.register(certificate)
         self.requests = Counter(
             "codeintel_http_requests",
             "Finished HTTP requests.",

@@ -137,6 +137,9 @@ class Settings(BaseSettings):
     model_dir: Path | None = None
     """Folder of the model that made the vectors of the indexes; None searches by words alone."""
 
+    certificate: Path | None = None
+    """The certificate that is served, for the metrics; it need not be there."""
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe level that is logged."""
 

@@ -72,12 +72,16 @@ def test_a_short_lived_certificate_is_renewed_a_day_before_its_last_third(target
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days 6 -subj /CN=six"
         " -keyout privkey.pem -out fullchain.pem 2>/dev/null;"
         "cd /etc/letsencrypt; sed /renew_before/d renewal/codeintel.conf > renewal/six.conf;"
-        "sed s,^destin.*,destination=/tmp/served, mcp-edge-codeintel.conf > mcp-edge-six.conf;"
+        "sed -e s,^destin.*,destination=/tmp/served, -e s,^public.*,public=/tmp/served/public.pem,"
+        " mcp-edge-codeintel.conf > mcp-edge-six.conf;"
         "RENEWED_LINEAGE=/tmp/six ./mcp-edge-deploy six;"
         "head -1 renewal/six.conf; rm renewal/six.conf mcp-edge-six.conf"
     )
     assert result.stdout == f"renew_before_expiry = {3 * 86400} seconds\n", result.stderr
     assert target.file("/tmp/served/current/privkey.pem").group == "www-data"
+    public = target.file("/tmp/served/public.pem")
+    assert public.mode == 0o644
+    assert "PRIVATE KEY" not in public.content_string
 
 
 def test_logs_are_rotated_and_written_on(curl: Curl, target: Host) -> None:
