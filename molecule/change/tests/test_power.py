@@ -8,15 +8,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-import pytest
-from changing import DEPLOY, SITE, Edge, another_app
-from lab import ROOT
+from changing import DEPLOY, HOSTS, SITE, Edge, another_app
+from lab import ROOT, connect
 from power import cut
 
-POINTS = int(os.environ.get("CHANGE_POINTS", "3"))
+POINTS = int(os.environ.get("CHANGE_POINTS", "2"))
 LOCK = str(ROOT / "app/requirements.lock")
 
 
@@ -48,19 +48,28 @@ def indexing(edge: Edge, _folder: Path) -> Iterator[None]:
     yield
 
 
-@pytest.mark.parametrize(
-    ("begin", "seconds"), [(deploying, 25.0), (renewing, 5.0), (indexing, 8.0)]
-)
-def test_the_power_is_cut(
-    edge: Edge,
-    tmp_path: Path,
-    begin: Callable[[Edge, Path], AbstractContextManager[None]],
-    seconds: float,
-) -> None:
-    for point in range(1, POINTS + 1):
-        with begin(edge, tmp_path):
-            time.sleep(seconds * point / POINTS)  # the point in time is what is tried
-            cut(edge)
-    edge.change(SITE)
-    assert "changed=0" in edge.change(SITE)
-    assert edge.settled()
+WORK: tuple[tuple[Callable[[Edge, Path], AbstractContextManager[None]], float], ...] = (
+    (deploying, 25),
+    (renewing, 5),
+    (indexing, 8),
+)  # and how many seconds each takes
+
+
+def cut_at_all_points(edge: Edge, folder: Path) -> None:
+    for begin, seconds in WORK:
+        for point in range(1, POINTS + 1):
+            with begin(edge, folder):
+                time.sleep(seconds * point / POINTS)  # the point in time is what is tried
+                cut(edge)
+
+
+def test_the_power_is_cut(tmp_path: Path) -> None:
+    """Of both hosts, each by itself; each serves again before the next time."""
+    edges = [Edge(name, connect(name)) for name in HOSTS]
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(cut_at_all_points, edge, tmp_path / edge.name) for edge in edges]:
+            done.result()
+    for edge in edges:
+        edge.change(SITE)
+        assert "changed=0" in edge.change(SITE)
+        assert edge.settled()

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from changing import DEPLOY, HOSTS, SITE, Edge, nothing_lost
-from lab import ADDRESSES, LAB, ROOT, Curl, connect, until
+from lab import ADDRESSES, LAB, ROOT, SCENARIO, Curl, connect, until
 from power import restart
 from steadily import root
 from testinfra.host import Host
 
+CERTIFICATES = str(SCENARIO / "certificates.yml")
 CERTIFICATE = "/etc/nginx/certificates/codeintel/current/fullchain.pem"
 # An ACME server beside the one of the lab whose certificates last for 90 s.
 SHORT_LIVED = """
@@ -46,9 +47,8 @@ def serial(edge: Edge) -> str:
 def test_a_certificate_of_90_seconds_is_renewed(both_roots: Path) -> None:
     """By certbot's own service, when it is due, on both hosts at a time."""
     edges = [Edge(name, connect(name)) for name in HOSTS]
-    short = "https://acme.test:14001/dir"
     for edge in edges:
-        edge.change(SITE, certbot_webroot_directory_url=short)
+        edge.change(CERTIFICATES, certbot_webroot_directory_url="https://acme.test:14001/dir")
     not_due = f"openssl x509 -noout -checkend 30 -in {CERTIFICATE}"
     try:
         for edge in edges:
@@ -63,7 +63,7 @@ def test_a_certificate_of_90_seconds_is_renewed(both_roots: Path) -> None:
             assert report["totals"]["streams"]["ended"] == 0
     finally:
         for edge in edges:
-            edge.change(SITE)
+            edge.change(CERTIFICATES)
 
 
 def test_a_change_of_the_site_reaches_new_connections(edge: Edge, curl: Curl) -> None:
@@ -82,7 +82,6 @@ def test_a_change_of_the_site_reaches_new_connections(edge: Edge, curl: Curl) ->
     else:  # a handshake of HTTP/3 that nginx's reload falls into is lost
         assert totals["failed"] <= 1, totals
     assert report["protocols"]["h3"]["gap"]["seconds"] < 3
-    edge.change(SITE)
 
 
 def test_an_upgrade_of_the_package(edge: Edge) -> None:
@@ -111,41 +110,39 @@ def test_who_stops_nginx_meets_closed_ports(edge: Edge, client: Host) -> None:
         edge.run("systemctl start nginx")
 
 
-def test_settings_and_secrets_are_others(edge: Edge) -> None:
-    process = edge.process()
-    with edge.loaded() as report:
-        edge.change(DEPLOY, mcp_app_secrets={"codeintel_shared_key": "another key " * 4})
+def test_settings_and_secrets_are_others(one: Edge) -> None:
+    process = one.process()
+    with one.loaded() as report:
+        one.change(DEPLOY, mcp_app_secrets={"codeintel_shared_key": "another key " * 4})
     nothing_lost(report)
-    assert edge.process() != process
-    assert edge.settled()
-    edge.change(DEPLOY)
-    assert edge.settled()
+    assert one.process() != process
+    assert one.settled()
+    one.change(DEPLOY)
+    assert one.settled()
 
 
-def test_logs_are_rotated(edge: Edge) -> None:
+def test_logs_are_rotated(one: Edge) -> None:
     log = (
-        "/var/log/nginx/codeintel.log"
-        if edge.terminating
-        else "/var/log/nginx/codeintel-stream.log"
+        "/var/log/nginx/codeintel.log" if one.terminating else "/var/log/nginx/codeintel-stream.log"
     )
-    before = edge.run(f"stat -c %i {log}")
-    with edge.loaded() as report:
-        edge.run("logrotate --force /etc/logrotate.d/nginx; journalctl --rotate")
-        assert edge.run(f"stat -c %i {log}") != before
-        assert until(edge.host, f"[ -s {log} ]", 30)
+    before = one.run(f"stat -c %i {log}")
+    with one.loaded() as report:
+        one.run("logrotate --force /etc/logrotate.d/nginx; journalctl --rotate")
+        assert one.run(f"stat -c %i {log}") != before
+        assert until(one.host, f"[ -s {log} ]", 30)
     nothing_lost(report)
 
 
-def test_an_index_is_another(edge: Edge) -> None:
-    process = edge.process()
+def test_an_index_is_another(one: Edge) -> None:
+    process = one.process()
     index = "/var/lib/codeintel-index/indexes/lab.sqlite"
-    before = edge.run(f"stat -c %i {index}")
-    edge.run("echo '# another line' >> /usr/lib/python3.13/this.py")
-    with edge.loaded() as report:
-        edge.run("systemctl start codeintel-index@lab.service")
+    before = one.run(f"stat -c %i {index}")
+    one.run("echo '# another line' >> /usr/lib/python3.13/this.py")
+    with one.loaded() as report:
+        one.run("systemctl start codeintel-index@lab.service")
     nothing_lost(report)
-    assert edge.run(f"stat -c %i {index}") != before
-    assert edge.process() == process
+    assert one.run(f"stat -c %i {index}") != before
+    assert one.process() == process
 
 
 def test_a_reboot(edge: Edge, curl: Curl) -> None:
@@ -161,4 +158,5 @@ def test_a_reboot(edge: Edge, curl: Curl) -> None:
     assert until(edge.host, "fail2ban-client status mcp-codeintel | grep -q 203.0.113.9", 30)
     assert "203.0.113.9" in edge.run("nft list ruleset")
     edge.run("fail2ban-client unban 203.0.113.9")
+    edge.change(SITE)
     assert "changed=0" in edge.change(SITE)
