@@ -122,9 +122,7 @@ def test_settings_and_secrets_are_others(one: Edge) -> None:
 
 
 def test_logs_are_rotated(one: Edge) -> None:
-    log = (
-        "/var/log/nginx/codeintel.log" if one.terminating else "/var/log/nginx/codeintel-stream.log"
-    )
+    log = "/var/log/nginx/codeintel.log"
     before = one.run(f"stat -c %i {log}")
     with one.loaded() as report:
         one.run("logrotate --force /etc/logrotate.d/nginx; journalctl --rotate")
