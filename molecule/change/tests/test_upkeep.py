@@ -113,12 +113,17 @@ def test_who_stops_nginx_meets_closed_ports(edge: Edge, client: Host) -> None:
 def test_settings_and_secrets_are_others(one: Edge) -> None:
     process = one.process()
     with one.loaded() as report:
-        one.change(DEPLOY, mcp_app_secrets={"codeintel_shared_key": "another key " * 4})
+        one.change(
+            DEPLOY, mcp_app_secrets={"codeintel_shared_key": "the key that comes after that"}
+        )
     nothing_lost(report)
     assert one.process() != process
     assert one.settled()
-    one.change(DEPLOY)
-    assert one.settled()
+
+    status, said = one.play(DEPLOY, mcp_app_secrets={"another": "secret"})
+    assert status != 0
+    assert "is not handed another. Run the playbook codeintel.mcp_edge.site" in said
+    assert "changed=0" in said
 
 
 def test_logs_are_rotated(one: Edge) -> None:
