@@ -40,6 +40,7 @@ UNITS = Path("/etc/systemd/system")
 OTHER = {"1": "2", "2": "1"}
 VERBS = {"start", "converge", "stop"}
 POLL = 0.05  # seconds
+MOST = 5  # seconds between two questions for the health
 SERVING = "Serving"  # what an instance that has taken over says of itself
 
 
@@ -157,18 +158,22 @@ class Service:
         """Have systemd listen on what is configured, while no instance runs."""
         if self.umbrella() == "reloading":
             raise FailedError(f"Its sockets are others now: systemctl restart {self.name}")
-        systemctl("stop", f"{self.name}.service", *map(self.unit, OTHER))
-        if systemctl("restart", f"{self.name}.socket") != 0:
+        # Of a socket that is to stop, too, no client can start the service again meanwhile.
+        units = [f"{self.name}.socket", f"{self.name}.service", *map(self.unit, OTHER)]
+        systemctl("stop", *units)
+        if systemctl("start", f"{self.name}.socket") != 0:
             raise FailedError(f"{self.name}.socket cannot be opened.")
 
     def prove(self, instance: str) -> None:
         """See that an instance answers before it serves; raises FailedError if it does not."""
         path = f"/run/{self.name}/instances/{instance}.sock"
         end = time.monotonic() + self.start_timeout
+        pause = POLL
         while self.health_path and (fault := fault_of(path, self.health_path)):
             if time.monotonic() > end:
                 raise FailedError(f"{self.unit(instance)}: {self.health_path}: {fault}.")
-            time.sleep(POLL)
+            time.sleep(pause)
+            pause = min(2 * pause, MOST)  # the app notes each request, and has more to say
         names = {"{venv}": self.noted(instance), "{socket}": path}
         command = []
         for part in self.check:
