@@ -150,6 +150,7 @@ def test_a_client_of_http3_that_has_gone_does_not_delay(tmp_path: Path) -> None:
     async def scenario(server: Server) -> float:
         async with h3(server.host, server.port) as client:
             await client.fetch("/")
+            await client.ping()  # it has confirmed the answer too
             client.mute = True
             seconds = await asyncio.to_thread(server.stop)
             client.mute = False  # it could not leave otherwise
