@@ -157,7 +157,7 @@ class Service:
     def open_sockets(self) -> None:
         """Have systemd listen on what is configured, while no instance runs."""
         if self.umbrella() == "reloading":
-            raise FailedError(f"Its sockets are others now: systemctl restart {self.name}")
+            raise FailedError("Its sockets are to be others, which takes a run of its playbook.")
         # Of a socket that is to stop, too, no client can start the service again meanwhile.
         units = [f"{self.name}.socket", f"{self.name}.service", *map(self.unit, OTHER)]
         systemctl("stop", *units)
