@@ -42,7 +42,7 @@ def renewing(edge: Edge, _folder: Path) -> Iterator[None]:
 
 @contextmanager
 def indexing(edge: Edge, _folder: Path) -> Iterator[None]:
-    edge.run("rm /var/lib/codeintel-index/indexes/lab.indexed")
+    edge.run("rm -f /var/lib/codeintel-index/indexes/lab.indexed")
     edge.run("find /usr/lib/python3.13 -name '*.py' -exec sed -i '$a# again' {} +")
     edge.run("systemctl start --no-block codeintel-index@lab.service")
     yield
