@@ -113,7 +113,9 @@ def test_who_stops_nginx_meets_closed_ports(edge: Edge, client: Host) -> None:
 def test_settings_and_secrets_are_others(one: Edge) -> None:
     process = one.process()
     with one.loaded() as report:
-        one.change(DEPLOY, mcp_app_secrets={"codeintel_shared_key": "the key that the tests go on with"})
+        one.change(
+            DEPLOY, mcp_app_secrets={"codeintel_shared_key": "the key that the tests go on with"}
+        )
     nothing_lost(report)
     assert one.process() != process
     assert one.settled()
