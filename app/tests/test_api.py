@@ -9,6 +9,7 @@ from codeintel import api as api_module
 from codeintel.api import ticks
 from codeintel.app import create_app
 from codeintel.settings import Settings
+from codeintel.store import index_path
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +40,7 @@ async def test_a_broken_index_is_a_failed_check(
     serve: Serve, index: Index, settings: Settings
 ) -> None:
     index({"a.py": "1"}, "main")
-    (settings.index_dir / "old.sqlite").write_bytes(b"")
+    index_path(settings.index_dir, "old").write_bytes(b"")
     async with serve() as client:
         response = await client.get("/api/readyz")
         assert response.status_code == 200

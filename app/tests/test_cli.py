@@ -154,7 +154,7 @@ def test_a_stop_leaves_nothing_behind(write_tree: WriteTree, index_dir: Path) ->
     root = write_tree({f"{n}.py": "def f(): pass\n" * 500 for n in range(1000)})
     command = [*COMMAND, "index", str(root), "--name", "main"]
     with subprocess.Popen([*command, "--index-dir", index_dir], stderr=subprocess.PIPE) as process:
-        while not list(index_dir.glob(".main-*/main.sqlite")):
+        while not list(index_dir.glob(".main-*/main.*.sqlite")):
             assert process.poll() is None
         process.terminate()
         assert process.wait(10) == 128 + signal.SIGTERM

@@ -5,8 +5,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from codeintel import directory as directory_module
+from codeintel import indexer, store
 from codeintel.directory import MAX_IDLE, IndexDirectory
 from codeintel.errors import CodeintelError
+from codeintel.schema import SCHEMA
 from codeintel.store import index_path
 
 Index = Callable[..., object]
@@ -104,6 +107,35 @@ def test_an_unusable_index_names_the_command_that_rebuilds_it(
         pass
 
 
+def test_releases_with_other_schemas_leave_each_other_alone(
+    index: Index, index_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def release(schema: int) -> None:
+        for module in (directory_module, indexer, store):
+            monkeypatch.setattr(module, "SCHEMA_VERSION", schema)
+        monkeypatch.setattr(indexer, "SCHEMA", SCHEMA.replace("= 3", f"= {schema}"))
+
+    index({"a.py": "1"}, "main")
+    old = IndexDirectory(index_dir)
+    before = old.scan()
+    release(4)
+    new = IndexDirectory(index_dir)
+    assert "main has schema 3, not 4" in new.scan().broken["main"]
+    index({"a.py": "2"}, "main")
+    assert list(new.scan().ready) == ["main"]
+    assert not new.scan().broken
+    release(3)
+    assert old.scan() == before
+    with old.open("main") as opened:
+        assert opened.content("a.py") == b"1"
+
+    release(5)
+    index({"a.py": "3"}, "main.4")
+    index({"a.py": "3"}, "main")  # the release before is as far back as one goes
+    files = sorted(file.name for file in index_dir.iterdir())
+    assert files == ["main.4.5.sqlite", "main.4.sqlite", "main.5.sqlite"]
+
+
 def test_damage_within_a_text(index: Index, index_dir: Path) -> None:
     index({"a.py": "1" * 20_000}, "main")
     with sqlite3.connect(index_path(index_dir, "main")) as database:
@@ -138,9 +170,9 @@ def test_choosing_a_repository(index: Index, index_dir: Path) -> None:
 
 def test_temporary_and_foreign_files_are_not_indexes(index: Index, index_dir: Path) -> None:
     index({"a.py": "1"}, "main")
-    shutil.copy(index_path(index_dir, "main"), index_dir / ".main.sqlite")
+    shutil.copy(index_path(index_dir, "main"), index_dir / ".main.3.sqlite")
     (index_dir / "notes.txt").write_text("")
-    (index_dir / "gone.sqlite").symlink_to("nowhere")
+    index_path(index_dir, "gone").symlink_to("nowhere")
     indexes = IndexDirectory(index_dir).scan()
     assert list(indexes.ready) == ["main"]
     assert not indexes.broken

@@ -6,6 +6,7 @@ import pytest
 from codeintel import languages
 from codeintel.context import ApplicationContext
 from codeintel.doctor import Check, Verdict, diagnose, verdict
+from codeintel.store import index_path
 
 Index = Callable[..., object]
 
@@ -34,7 +35,7 @@ def test_all_is_well(context: ApplicationContext, index: Index) -> None:
 
 def test_a_broken_index_breaks(context: ApplicationContext, index: Index) -> None:
     index({"a.py": "1"}, "main")
-    (context.settings.index_dir / "old.sqlite").write_bytes(b"")
+    index_path(context.settings.index_dir, "old").write_bytes(b"")
     checks, code = look(context)
     assert code == 1
     assert checks["index old"].state == "broken"

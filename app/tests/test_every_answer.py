@@ -12,6 +12,7 @@ from codeintel.errors import CodeintelError
 from codeintel.indexer import build_index
 from codeintel.reading import split_lines
 from codeintel.settings import Settings
+from codeintel.store import index_path
 from codeintel.tools import Tools
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,7 +38,7 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Tools:
         (root / path).write_bytes(text.encode())
     index_dir = tmp_path_factory.mktemp("indexes")
     build_index(root, "main", index_dir)
-    (index_dir / "broken.sqlite").write_bytes(b"")
+    index_path(index_dir, "broken").write_bytes(b"")
     template = "https://forge.example/{repository}/{commit}/{path}#L{start}-L{end}"
     options = Settings(index_dir=index_dir, url_template=template)
     return Tools(ApplicationContext("1", options, IndexDirectory(index_dir)))

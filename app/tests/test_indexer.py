@@ -80,7 +80,7 @@ def test_a_failed_build_leaves_the_old_index_and_nothing_else(
     monkeypatch.setattr(indexer, "_fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         index({"a.py": "new"}, "main")
-    assert [file.name for file in index_dir.iterdir()] == ["main.sqlite"]
+    assert list(index_dir.iterdir()) == [index_path(index_dir, "main")]
     with open_index(index_path(index_dir, "main")) as opened:
         assert opened.content("a.py") == b"old"
 
@@ -117,7 +117,7 @@ def test_a_killed_build_loses_nothing_and_is_cleaned_up(
     assert leftover.exists(), "it could belong to a build that still runs"
     os.utime(leftover, (0, 0))
     index({"a.py": "new"}, "main")
-    assert [file.name for file in index_dir.iterdir()] == ["main.sqlite"]
+    assert list(index_dir.iterdir()) == [index_path(index_dir, "main")]
     with open_index(index_path(index_dir, "main")) as opened:
         assert opened.content("a.py") == b"new"
 

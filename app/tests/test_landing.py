@@ -26,6 +26,7 @@ from codeintel.auth.tokens import add_token
 from codeintel.landing.clients import SIGN_IN, Auth, clients
 from codeintel.landing.page import render
 from codeintel.settings import Settings
+from codeintel.store import index_path
 from pydantic import SecretStr
 
 pytestmark = pytest.mark.anyio
@@ -107,7 +108,7 @@ async def test_a_visitor_learns_nothing_secret(
     serve: Serve, index: Index, settings: Settings
 ) -> None:
     index({"stealth.py": "secret = 1"}, "skunkworks")
-    (settings.index_dir / "broken-one.sqlite").write_bytes(b"")
+    index_path(settings.index_dir, "broken-one").write_bytes(b"")
     async with serve() as client:
         text = (await client.get("/")).text
         assert "Ready" in text

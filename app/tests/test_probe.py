@@ -12,6 +12,7 @@ from codeintel.auth.passwords import hash_password
 from codeintel.auth.store import AuthStore
 from codeintel.auth.tokens import list_tokens
 from codeintel.cli import main
+from codeintel.store import index_path
 
 COMMAND = [sys.executable, "-c", "import sys; from codeintel.cli import main; sys.exit(main())"]
 
@@ -75,7 +76,7 @@ def test_an_index_that_does_not_open_is(
     index_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     index_dir.mkdir(exist_ok=True)
-    (index_dir / "main.sqlite").write_text("no database")
+    index_path(index_dir, "main").write_text("no database")
     with server(tmp_path, index_dir) as socket:
         assert main(["probe", str(socket), f"--state-dir={tmp_path}"]) == 1
     assert "index:main" in capsys.readouterr().err

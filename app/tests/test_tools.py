@@ -370,7 +370,7 @@ async def test_several_repositories(client: Mcp, index: Index) -> None:
 
 async def test_status(client: Mcp, index: Index, context: ApplicationContext) -> None:
     index({"a.py": "1", ".env": "", "b": b"\0"}, "main")
-    (context.settings.index_dir / "old.sqlite").write_bytes(b"")
+    index_path(context.settings.index_dir, "old").write_bytes(b"")
     status = await call(client, "status")
     [repository] = status["repositories"]
     assert repository.pop("indexed_at").endswith("+00:00")

@@ -38,7 +38,7 @@ from codeintel.grep import compile_pattern, grep
 from codeintel.indexer import build_index
 from codeintel.search import by_words
 from codeintel.settings import Settings
-from codeintel.store import Index
+from codeintel.store import Index, index_path
 from fastmcp import Client
 from fastmcp.client.transports import StdioTransport
 
@@ -105,7 +105,7 @@ def measure_codeintel(
     """Return the figures of this project, and the patterns that were searched for."""
     command = [sys.executable, "-c", BUILD, str(tree), NAME, str(indexes)]
     built = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    file_mb = (indexes / f"{NAME}.sqlite").stat().st_size / 1e6
+    file_mb = index_path(indexes, NAME).stat().st_size / 1e6
     with IndexDirectory(indexes).open(NAME) as index:
         patterns = choose_patterns(index)
         names = [text for text, _ in patterns[:40]]

@@ -12,14 +12,15 @@ from types import MappingProxyType
 from zstandard import ZstdError
 
 from codeintel.errors import CodeintelError
+from codeintel.schema import SCHEMA_VERSION
 from codeintel.store import (
-    NAME,
-    SUFFIX,
+    FILE,
     Index,
     IndexInfo,
     connect_index,
     explained,
     index_path,
+    of_another_schema,
     open_index,
 )
 
@@ -46,7 +47,7 @@ class Indexes:
 
 
 class IndexDirectory:
-    """The directory with one index file per repository; files may come and go at any time."""
+    """The directory with an index of each repository; files may come and go at any time."""
 
     def __init__(self, path: Path) -> None:
         """Remember `path`, which need not exist yet."""
@@ -76,6 +77,7 @@ class IndexDirectory:
         keys: dict[str, _Key] = {}
         ready: dict[str, IndexInfo] = {}
         broken: dict[str, str] = {}
+        others: dict[str, str] = {}
         readable = True
         reason = "no index yet; build one with: codeintel index PATH --name NAME"
         try:
@@ -86,7 +88,12 @@ class IndexDirectory:
             files, readable = [], False
             reason = f"the index directory cannot be read: {error.strerror}"
         for file in files:
-            if file.suffix != SUFFIX or not NAME.fullmatch(file.stem):
+            match = FILE.fullmatch(file.name)
+            if match is None:
+                continue
+            repository, schema = match[1], int(match[2])
+            if schema != SCHEMA_VERSION:
+                others[repository] = of_another_schema(repository, schema)
                 continue
             try:
                 state = file.stat()
@@ -95,10 +102,13 @@ class IndexDirectory:
             key = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
             found = known[key] = self._known.get(key) or _describe(file)
             if isinstance(found, str):
-                broken[file.stem] = reason = found
+                broken[repository] = reason = found
             else:
-                ready[file.stem] = found
-                keys[file.stem] = key
+                ready[repository] = found
+                keys[repository] = key
+        for repository, why in others.items():
+            if repository not in ready and repository not in broken:
+                broken[repository] = reason = why
         self._known, self._keys = known, keys
         return Indexes(
             MappingProxyType(ready), MappingProxyType(broken), None if ready else reason, readable

@@ -33,7 +33,7 @@ from codeintel.sources import (
     open_tree,
     read_files,
 )
-from codeintel.store import index_path, open_index
+from codeintel.store import FILE, index_path, open_index
 
 SECONDS_PER_DAY = 86_400
 
@@ -415,7 +415,20 @@ def _describe(
 
 
 def _remove_leftovers(index_dir: Path, repository: str) -> None:
-    """Remove what killed builds left behind; a day is longer than any build takes."""
+    """Remove what killed builds left behind; a day is longer than any build takes.
+
+    And what releases long gone have read: of the indexes of other schemas the newest stays, which
+    the release before this one reads.
+    """
+    others = [
+        file
+        for file in index_dir.glob(f"{repository}.*.sqlite")
+        if (match := FILE.fullmatch(file.name))
+        and match[1] == repository
+        and file != index_path(index_dir, repository)
+    ]
+    for unread in sorted(others, key=lambda file: file.stat().st_mtime)[:-1]:
+        unread.unlink(missing_ok=True)
     for leftover in index_dir.glob(f".{repository}-*"):
         if time.time() - leftover.lstat().st_mtime > SECONDS_PER_DAY:
             shutil.rmtree(leftover, ignore_errors=True)

@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     """Origin under which clients reach the server: scheme, host and port, no path."""
 
     index_dir: Path = Field(default_factory=default_index_dir)
-    """Directory with one ``<repository>.sqlite`` per repository."""
+    """Directory with one ``<repository>.<schema>.sqlite`` per repository."""
 
     state_dir: Path = Field(default_factory=default_state_dir)
     """Folder of ``auth.sqlite``, where hashes of tokens are kept."""

@@ -23,10 +23,13 @@ if TYPE_CHECKING:  # numpy is optional
     import numpy as np
     from numpy.typing import NDArray
 
-SUFFIX = ".sqlite"
 MAX_SYMBOLS = 500
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+FILE = re.compile(rf"({NAME.pattern})\.([0-9]{{1,9}})\.sqlite")
+"""Name of an index: its repository and schema. Releases with different schemas thus have
+indexes side by side, and changing to one, or back, leaves the other with what it reads."""
+
 _SYMBOL = (
     "SELECT name, kind, path, line, end_line, container, signature"
     " FROM symbols JOIN files ON files.id = symbols.id >> 20"
@@ -329,7 +332,7 @@ def index_path(index_dir: Path, repository: str) -> Path:
         raise CodeintelError(
             f"invalid repository name {repository!r}; use up to 64 letters, digits, '.', '_', '-'"
         )
-    return index_dir / f"{repository}{SUFFIX}"
+    return index_dir / f"{repository}.{SCHEMA_VERSION}.sqlite"
 
 
 @contextmanager
@@ -352,13 +355,10 @@ def connect_index(file: Path) -> Index:
             (application,) = database.execute("PRAGMA application_id").fetchone()
             (version,) = database.execute("PRAGMA user_version").fetchone()
             if application != APPLICATION_ID:
-                raise CodeintelError(f"{file.name} is not an index; {_rebuild(file)}")
+                raise CodeintelError(f"{file.name} is not an index; {_rebuild(_repository(file))}")
             if version != SCHEMA_VERSION:
-                raise CodeintelError(
-                    f"the index of {file.stem} has schema {version}, not {SCHEMA_VERSION}; "
-                    + _rebuild(file)
-                )
-            return Index(database, file.stem)
+                raise CodeintelError(of_another_schema(_repository(file), version))
+            return Index(database, _repository(file))
         except (KeyError, ValueError) as error:  # of what it says about itself
             database.close()
             raise CodeintelError(_damaged(file)) from error
@@ -376,9 +376,20 @@ def explained(file: Path) -> Iterator[None]:
         raise CodeintelError(_damaged(file)) from error
 
 
+def of_another_schema(repository: str, schema: int) -> str:
+    """Return what is wrong with an index of `schema`, and what to do."""
+    found = f"the index of {repository} has schema {schema}, not {SCHEMA_VERSION}"
+    return f"{found}; {_rebuild(repository)}"
+
+
+def _repository(file: Path) -> str:
+    match = FILE.fullmatch(file.name)
+    return match[1] if match else file.stem
+
+
 def _damaged(file: Path) -> str:
-    return f"the index of {file.stem} is damaged; {_rebuild(file)}"
+    return f"the index of {_repository(file)} is damaged; {_rebuild(_repository(file))}"
 
 
-def _rebuild(file: Path) -> str:
-    return f"rebuild it with: codeintel index PATH --name {file.stem}"
+def _rebuild(repository: str) -> str:
+    return f"rebuild it with: codeintel index PATH --name {repository}"

@@ -138,7 +138,7 @@ def test_logs_are_rotated(one: Edge) -> None:
 
 def test_an_index_is_another(one: Edge) -> None:
     process = one.process()
-    index = "/var/lib/codeintel-index/indexes/lab.sqlite"
+    index = one.run("ls /var/lib/codeintel-index/indexes/lab.*.sqlite")
     before = one.run(f"stat -c %i {index}")
     one.run("echo '# another line' >> /usr/lib/python3.13/this.py")
     with one.loaded() as report:
