@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
+import os
+import re
 import ssl
 import subprocess
 import sys
-import tempfile
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +18,9 @@ from typing import Any
 
 from lab import ADDRESSES, LAB, ROOT
 
-PICTURE = ROOT / f".cache/lab/{LAB}-steady.svg"
+KEPT = ROOT / f".cache/artifacts/{LAB}"
 UNUSABLE = 2
+_runs = itertools.count(1)
 
 
 @functools.cache
@@ -41,31 +44,43 @@ def steadily(
 ) -> Iterator[dict[str, Any]]:
     """Keep load on a URL; what the with statement holds happens in its midst.
 
-    The report, that of bin/steady --json, is filled in at the end, and a picture of the last run is
-    left in .cache/lab. The requests come from the bridge's address: for a --rate above the default
-    it must be among the scenario's nginx_quic_unlimited_networks.
+    The report, that of bin/steady --json, is filled in at the end. With a picture it is left in
+    .cache/artifacts, by the name of the test and a number. The requests come from the bridge's
+    address: for a --rate above the default it must be among the scenario's
+    nginx_quic_unlimited_networks.
     """
     report: dict[str, Any] = {}
-    PICTURE.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(suffix=".json") as told:
-        harness = [sys.executable, f"{ROOT}/bench/steady", f"--url={url}", f"--address={address}"]
-        files = [f"--ca-file={ca_file or root()}", f"--json={told.name}", f"--svg={PICTURE}"]
-        process = subprocess.Popen(
-            [*harness, *files, *options, "--", "sh", "-c", "echo; exec cat"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,  # a buffer would take in what follows the first line, and keep it
-        )
-        try:
-            assert process.stdout is not None
-            if not process.stdout.readline():  # COMMAND did not begin
-                raise AssertionError(process.communicate()[1].decode())
-            yield report
-            output, errors = process.communicate(timeout=60)  # which ends COMMAND
-        finally:
-            process.kill()
-            process.wait()
-        print(output.decode())  # the table; shown where a test fails
-        assert process.returncode != UNUSABLE, errors.decode()
-        report.update(json.loads(Path(told.name).read_text()))
+    kept = _place()
+    harness = [sys.executable, f"{ROOT}/bench/steady", f"--url={url}", f"--address={address}"]
+    files = [
+        f"--ca-file={ca_file or root()}",
+        f"--json={kept}",
+        f"--svg={kept.with_suffix('.svg')}",
+    ]
+    process = subprocess.Popen(
+        [*harness, *files, *options, "--", "sh", "-c", "echo; exec cat"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,  # a buffer would take in what follows the first line, and keep it
+    )
+    try:
+        assert process.stdout is not None
+        if not process.stdout.readline():  # COMMAND did not begin
+            raise AssertionError(process.communicate()[1].decode())
+        yield report
+        output, errors = process.communicate(timeout=60)  # which ends COMMAND
+    finally:
+        process.kill()
+        process.wait()
+    print(output.decode())  # the table; shown where a test fails
+    assert process.returncode != UNUSABLE, errors.decode()
+    report.update(json.loads(kept.read_text()))
+
+
+def _place() -> Path:
+    """Return a file for the report, which nobody has in this run."""
+    test = os.environ["PYTEST_CURRENT_TEST"].rpartition("::")[2].split()[0]
+    stem = re.sub(r"[^a-z0-9]+", "-", test).strip("-")
+    KEPT.mkdir(parents=True, exist_ok=True)
+    return KEPT / f"{stem}-{next(_runs)}.json"
