@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tomllib
 from collections.abc import Callable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 TEMPLATE = "hypercorn_service/hypercorn.toml.j2"
 UNITS = {
-    "notes@1.service": "instance.service.j2",
+    "notes@configured.service": "instance.service.j2",
     "notes.service": "service.service.j2",
     "notes.socket": "service.socket.j2",
 }
@@ -174,19 +175,33 @@ def test_the_service_names_its_instance_everywhere(render: Render) -> None:
     unit = unit_lines(render("hypercorn_service/instance.service.j2", **given))
     assert unit["User"] == unit["StateDirectory"] == ["notes"]
     assert unit["Requires"] == unit["After"] == ["notes.socket"]
-    assert unit["EnvironmentFile"] == ["-/etc/notes/environment"]
+    copy = "/var/lib/hypercorn_service/notes/%i"
+    assert unit["EnvironmentFile"] == [f"-{copy}/environment"]
     assert unit["LoadCredential"] == [
-        "api_key:/etc/notes/credentials/api_key",
-        "token:/etc/notes/credentials/token",
+        f"api_key:{copy}/credentials/api_key",
+        f"token:{copy}/credentials/token",
     ]
     assert unit["ExecStart"] == [
-        "/var/lib/hypercorn_service/notes/%i/bin/python"
-        " /usr/local/lib/hypercorn_service/edge-0123456789ab --config /etc/notes/hypercorn.toml"
+        f"{copy}/venv/bin/python"
+        f" /usr/local/lib/hypercorn_service/edge-0123456789ab --config {copy}/hypercorn.toml"
         " --instance /run/notes/instances/%i.sock codeintel.asgi:app"
     ]
     socket = unit_lines(render("hypercorn_service/service.socket.j2", **given))
     assert socket["ListenStream"] == ["/run/notes/http.sock"]
     assert socket["SocketMode"] == ["0660"]
+
+
+def test_all_that_an_instance_reads_is_copied_for_it(render: Render) -> None:
+    given: dict[str, Any] = {"hypercorn_service_name": "notes"}
+    given["hypercorn_service_credentials"] = ["token"]
+    options = tomllib.loads(render("hypercorn_service/instances.toml.j2", **given))
+    unit = unit_lines(render("hypercorn_service/instance.service.j2", **given))
+    read = " ".join(unit["EnvironmentFile"] + unit["LoadCredential"] + unit["ExecStart"])
+    places = set(re.findall(r"/var/lib/hypercorn_service/notes/%i/(\S+)", read))
+    assert places == {place for place, _ in options["files"]} | {"venv/bin/python"}
+    assert {file for _, file in options["files"]} == {
+        *("/etc/notes/environment", "/etc/notes/hypercorn.toml", "/etc/notes/credentials/token"),
+    }
 
 
 @pytest.mark.parametrize("template", UNITS.values())
@@ -244,7 +259,7 @@ def test_the_internet_is_public_addresses_and_no_others(render: Render) -> None:
 def write_units(
     render: Render, folder: Path, topology: str, outbound: list[str] | None = None
 ) -> list[str]:
-    for program in (folder / "1/bin/python", folder / "instances"):
+    for program in (folder / "configured/venv/bin/python", folder / "instances"):
         program.parent.mkdir(parents=True, exist_ok=True)
         program.write_text("#!/bin/sh\n", encoding="utf-8")
         program.chmod(0o755)

@@ -12,12 +12,12 @@ beside the other, has to answer for its health and to pass a check on a socket o
 then the other one is told to end: it passes on its sockets, and answers what it has been asked. If
 the new one fails, it is stopped, and the old one has not noticed.
 
-Each runs from a virtual environment that is noted before it starts. A crash or a reboot brings back
-what was proven, wherever a link such as "current" leads by then.
+Each runs from a copy of all that was configured: its unit, the files that it reads, and the virtual
+environment as a link. A crash or a reboot brings back what was proven, whatever is configured by
+then.
 
-/etc/NAME/instances.toml has the virtual environment, files that an instance reads when it starts,
-the path of its health or "", the check, in which {venv} and {socket} are replaced, and timeouts in
-seconds.
+/etc/NAME/instances.toml has the virtual environment, the files by their place in the copy, the path
+of the health or "", the check, in which {venv} and {socket} are replaced, and timeouts in seconds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ import fcntl
 import hashlib
 import http.client
 import os
+import shutil
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -35,12 +37,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+ETC = Path("/etc")
 STATE = Path("/var/lib/hypercorn_service")
 UNITS = Path("/etc/systemd/system")
 OTHER = {"1": "2", "2": "1"}
 VERBS = {"start", "converge", "stop"}
 POLL = 0.05  # seconds
 MOST = 5  # seconds between two questions for the health
+MARGIN = 10  # seconds, for systemd to end what does not end by itself
+VENV, UNIT = "venv", "unit"  # in a copy, beside the files
 SERVING = "Serving"  # what an instance that has taken over says of itself
 
 
@@ -53,10 +58,10 @@ class Service:
 
     def __init__(self, name: str) -> None:
         """Read how its instances are proven."""
-        options: dict[str, Any] = tomllib.loads(Path(f"/etc/{name}/instances.toml").read_text())
+        options: dict[str, Any] = tomllib.loads((ETC / name / "instances.toml").read_text())
         self.name = name
         self.venv = Path(options["venv"])
-        self.files = [Path(path) for path in options["files"]]
+        self.files = {place: Path(path) for place, path in options["files"]}
         self.health_path: str = options["health_path"]
         self.check: list[str] = options["check"]
         self.start_timeout: int = options["start_timeout"]
@@ -81,17 +86,40 @@ class Service:
         return ""
 
     def last(self) -> str:
-        """Return the instance that was proven last."""
+        """Return the instance that was proven last; before any was, the first is the next one."""
         noted = self.noted("last")
-        return noted if noted in OTHER else "1"
+        return noted if noted in OTHER else "2"
 
-    def configured(self) -> str:
-        """Return a digest of all that an instance reads when it starts, its code among it."""
-        digest = hashlib.sha256(str(self.venv.resolve()).encode())
-        for file in [UNITS / f"{self.name}@.service", *self.files]:
-            content = file.read_bytes() if file.exists() else b"-"
-            digest.update(f"\0{file}\0{len(content)}\0".encode() + content)
-        return digest.hexdigest()
+    def configured(self) -> dict[str, bytes]:
+        """Return what an instance is to run from, by its place in the copy."""
+        files = {**self.files, UNIT: UNITS / f"{self.name}@.service"}
+        found = {place: file.read_bytes() for place, file in files.items() if file.exists()}
+        return {**found, VENV: os.fsencode(self.venv.resolve())}
+
+    def copied(self, instance: str) -> dict[str, bytes]:
+        """Return what an instance runs from, as `configured` does."""
+        folder, unit = self.state / instance, UNITS / self.unit(instance)
+        if not folder.is_dir() or not unit.exists():
+            return {}
+        files = {str(file.relative_to(folder)): file for file in folder.rglob("*")} | {UNIT: unit}
+        found = {place: file.read_bytes() for place, file in files.items() if file.is_file()}
+        return {**found, VENV: os.fsencode((folder / VENV).readlink())}
+
+    def copy(self, instance: str, content: dict[str, bytes]) -> None:
+        """Have an instance, which does not run, run from `content`."""
+        folder, scratch = self.state / instance, self.state / f".{instance}"
+        for path in (scratch, folder):
+            shutil.rmtree(path, ignore_errors=True)
+        scratch.mkdir(mode=0o755)
+        for place, text in content.items():
+            file = UNITS / self.unit(instance) if place == UNIT else scratch / place
+            if place == VENV:
+                file.symlink_to(os.fsdecode(text))
+            else:
+                file.parent.mkdir(mode=0o700, exist_ok=True)
+                write(file, text, 0o644 if place == UNIT else self.files[place].stat().st_mode)
+        scratch.rename(folder)
+        systemctl("daemon-reload")
 
     def sockets(self) -> str:
         """Return a digest of what systemd is to listen on."""
@@ -104,8 +132,12 @@ class Service:
             for instance in OTHER
             if ask(self.unit(instance), "ActiveState") in {"active", "activating", "reloading"}
         ]
-        running.sort(key=lambda instance: ask(self.unit(instance), "StatusText") != SERVING)
-        return running[0] if running else None
+        return min(running, key=lambda instance: not self.serves(instance), default=None)
+
+    def serves(self, instance: str) -> bool:
+        """Say whether an instance has the sockets."""
+        unit = self.unit(instance)
+        return ask(unit, "ActiveState") == "active" and ask(unit, "StatusText") == SERVING
 
     def start(self, instance: str) -> None:
         """Start an instance; raises FailedError if it does not get ready."""
@@ -118,41 +150,42 @@ class Service:
 
     def converge(self) -> str:
         """Return what was done, in words: none if all is as configured."""
+        systemctl("daemon-reload")  # whoever wrote a unit may have been cut off before that
         configured, sockets = self.configured(), self.sockets()
         if self.noted("sockets") != sockets:
             self.open_sockets()
         old = self.serving()
-        if old:
-            if self.noted("running") == configured:
-                return ""
-            new = OTHER[old]
-            done = f"{self.unit(new)} has taken over from {self.unit(old)}"
-            systemctl("stop", self.unit(new))  # it may still be about to end
-        else:
-            new = self.last()
-            done = f"{self.unit(new)} has been started"
-        self.note(new, str(self.venv.resolve()))
+        if old and self.copied(old) == configured:
+            self.wait_until_serving(old)  # it may have begun a moment ago
+            return ""
+        # What was proven last stays what a crash brings back until the other one is proven.
+        new = OTHER[old or self.last()]
+        done = f"{self.unit(new)} has " + (f"taken over from {self.unit(old)}" if old else "begun")
+        systemctl("stop", self.unit(new))  # it may still be about to end
         try:
+            self.copy(new, configured)
             self.start(new)
             self.prove(new)
-        except FailedError as error:
+            self.note("last", new)
+        except (FailedError, OSError) as error:
             said = journal(self.unit(new))
             systemctl("stop", self.unit(new))
             kept = f" {self.unit(old)} goes on as before." if old else ""
             raise FailedError(f"{error}{kept} The journal ends with:\n\n{said}") from error
-        self.note("last", new)
-        self.note("running", configured)
         self.note("sockets", sockets)
-        if old:
-            systemctl("stop", "--no-block", self.unit(old))
+        # A connection to the sockets may have started it meanwhile.
+        systemctl("stop", "--no-block", self.unit(OTHER[new]))
         self.wait_until_serving(new)
-        if self.umbrella() != "reloading":  # then it is what called us
-            systemctl("start", f"{self.name}.service")
         return done
 
     def umbrella(self) -> str:
         """Return the state of the unit that stands for both."""
         return ask(f"{self.name}.service", "ActiveState")
+
+    def follow(self) -> None:
+        """Have the unit that stands for both run, and what was proven with it, if it does not."""
+        if self.noted("last") and self.umbrella() not in {"active", "reloading"}:
+            systemctl("start", f"{self.name}.service")
 
     def open_sockets(self) -> None:
         """Have systemd listen on what is configured, while no instance runs."""
@@ -174,7 +207,7 @@ class Service:
                 raise FailedError(f"{self.unit(instance)}: {self.health_path}: {fault}.")
             time.sleep(pause)
             pause = min(2 * pause, MOST)  # the app notes each request, and has more to say
-        names = {"{venv}": self.noted(instance), "{socket}": path}
+        names = {"{venv}": str((self.state / instance / VENV).readlink()), "{socket}": path}
         command = []
         for part in self.check:
             for name, value in names.items():
@@ -182,8 +215,9 @@ class Service:
             command.append(part)
         if not command:
             return
+        limit = ["timeout", str(self.start_timeout), "runuser", "-u", self.name, "--"]
         checked = subprocess.run(  # noqa: S603
-            ["runuser", "-u", self.name, "--", *command],  # noqa: S607
+            [*limit, *command],
             cwd="/",
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -194,12 +228,26 @@ class Service:
             raise FailedError(f"{self.unit(instance)} fails its check: {checked.stdout.strip()}.")
 
     def wait_until_serving(self, instance: str) -> None:
-        """Wait until the one before it has passed on its sockets."""
-        end = time.monotonic() + self.stop_timeout
-        while ask(self.unit(instance), "StatusText") != SERVING:
+        """Wait until it is up, and the one before it has passed on its sockets."""
+        end = time.monotonic() + max(self.start_timeout, self.stop_timeout) + MARGIN
+        while not self.serves(instance):
             if time.monotonic() > end:
-                raise FailedError(f"{self.unit(instance)} still waits for the one before it.")
+                said = journal(self.unit(instance))
+                raise FailedError(
+                    f"{self.unit(instance)} does not get to serve. The journal ends with:\n\n{said}"
+                )
             time.sleep(POLL)
+
+
+def write(file: Path, content: bytes, mode: int) -> None:
+    """Replace a file, so that it has this content or what it had, even if the power fails."""
+    scratch = file.with_name(f".{file.name}")
+    with scratch.open("wb") as opened:
+        os.fchmod(opened.fileno(), stat.S_IMODE(mode))
+        opened.write(content)
+        opened.flush()
+        os.fsync(opened.fileno())
+    scratch.rename(file)
 
 
 def fault_of(path: str, target: str) -> str:
@@ -252,19 +300,22 @@ def main(verb: str, name: str) -> int:
     """Do it; return the exit status."""
     os.environ["LC_ALL"] = "C"
     service = Service(name)
+    if verb == "stop":
+        service.stop()
+        return 0
     try:
-        if verb == "start":
-            service.start(service.last())
-        elif verb == "stop":
-            service.stop()
-        else:
-            with (service.state / "lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                if done := service.converge():
-                    print(f"{name}: {done}")
-    except FailedError as error:
+        with (service.state / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if verb == "start":
+                service.start(service.last())
+            elif done := service.converge():
+                print(f"{name}: {done}")
+    except (FailedError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1
+    finally:
+        if verb == "converge":
+            service.follow()
     return 0
 
 
