@@ -27,13 +27,14 @@ OWN = re.compile(
     r"|nginx/modules-enabled|nginx/quic_host[.]key|systemd/system/[^/]*[.]wants/)"
     r"|.*/(__pycache__|venv|placeholder)(/|$)"
 )
-# Of each instance it is noted what it runs from, of both which one was proven last, and a digest of
-# what that read, the domain among it.
+# Each instance has copies of what it runs from; those of the one that does not serve are history.
+INSTANCE = r"(?<=^/var/lib/hypercorn_service/codeintel/){0}|(?<=^/etc/systemd/system/codeintel@){0}"
+LAST = Path("/var/lib/hypercorn_service/codeintel/last").readlink()
+HISTORY = re.compile(INSTANCE.format({"1": 2, "2": 1}[str(LAST)]))
 WORDS = (
     (re.compile(r"\b[0-9A-F]{14,40}\b"), "SERIAL"),
-    (re.compile(r"(?<=^/var/lib/hypercorn_service/codeintel/)[12](?= )"), "INSTANCE"),
+    (re.compile(INSTANCE.format(LAST)), "INSTANCE"),
     (re.compile(r"(?<=/codeintel/last )(.* -> )[12]$"), r"\1INSTANCE"),
-    (re.compile(r"(?<=/codeintel/running )(.* -> )[0-9a-f]{64}$"), r"\1DIGEST"),
 )
 # certbot notes an account and times, which differ.
 DIFFERS = re.compile(rb"^(account|renew_before_expiry|# renew_before_expiry) .*$", re.MULTILINE)
@@ -65,7 +66,7 @@ def files(domain: str) -> Iterator[str]:
     for root in ROOTS:
         for folder, folders, names in os.walk(root):
             for path in (Path(folder, name) for name in folders + names):
-                if OWN.match(str(path)):
+                if OWN.match(str(path)) or HISTORY.search(str(path)):
                     continue
                 status = path.lstat()
                 content = ""

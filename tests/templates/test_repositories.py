@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible.template import trust_as_template
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +84,7 @@ def test_the_indexer_writes_what_is_its_own_alone(render: Render) -> None:
 def test_the_command_names_the_release_and_the_instance(render: Render) -> None:
     (start,) = values(render("mcp_app/index.service.j2", **GIVEN), "ExecStart")
     assert re.fullmatch(
-        r'/usr/local/lib/mcp_app/refresh "/srv/notes/releases/[0-9a-f]{12}/venv/bin/codeintel"'
+        r'/usr/local/lib/mcp_app/refresh "/srv/notes/indexing/venv/bin/codeintel"'
         r' "index" "/var/lib/notes-index/repositories/%i" "--name=%i"'
         r' "--index-dir=/var/lib/notes-index/indexes"',
         start,
@@ -98,14 +100,40 @@ def test_the_words_of_a_command_reach_the_program(render: Render) -> None:
     ]
 
 
-def test_another_release_or_command_is_another_index(render: Render) -> None:
+def test_another_release_or_command_is_another_index(
+    variables: Callable[..., Templar],
+) -> None:
     def index_id(**given: object) -> str:
-        (setting, *_) = values(render("mcp_app/index.service.j2", **GIVEN, **given), "Environment")
-        return setting.split()[0]
+        return str(
+            variables("mcp_app", **GIVEN, **given).template(
+                trust_as_template("{{ __mcp_app_index_id }}")
+            )
+        )
 
     assert index_id() == index_id()
     others = {"mcp_app_index_command": ["x"]}, {"mcp_app_asgi": "codeintel.other:app"}
     assert len({index_id(), *(index_id(**other) for other in others)}) == 3
+
+
+def test_the_indexer_notes_what_the_next_play_asks_for(
+    render: Render, variables: Callable[..., Templar], repository: Path, tmp_path: Path
+) -> None:
+    """By the release that its link leads to, whatever the play that wrote the unit was about."""
+    (setting, *_) = values(render("mcp_app/index.service.j2", **GIVEN), "Environment")
+    given = dict(part.split("=", 1) for part in setting.split())
+    templar = variables("mcp_app", **GIVEN)
+    release = templar.template(trust_as_template("{{ __mcp_app_release_id }}"))
+    (tmp_path / "releases" / release).mkdir(parents=True)
+    link, record = tmp_path / "indexing", tmp_path / "record"
+    link.symlink_to(f"releases/{release}")
+    assert given["INDEX_RELEASE"] == "/srv/notes/indexing"
+    given |= {"INDEX_RELEASE": str(link), "INDEX_RECORD": str(record), "REPOSITORY_SOURCE": "s"}
+    refresh = repository / "roles/mcp_app/files/refresh"
+    subprocess.run(["sh", refresh, "true"], env=os.environ | given, check=True, cwd=tmp_path)
+    assert (
+        record.read_text()
+        == templar.template(trust_as_template("{{ __mcp_app_index_id }}")) + " s\n"
+    )
 
 
 def test_a_url_is_not_expanded(render: Render) -> None:
