@@ -19,6 +19,7 @@ from testinfra.host import Host
 HOSTS = {"target": "mcp.test", "twin": "twin.test"}  # terminating, passthrough
 SITE, DEPLOY, ROLLBACK = (f"{ROOT}/playbooks/{name}.yml" for name in ("site", "deploy", "rollback"))
 RATE = "--rate=4"  # requests a second of each kind over each protocol
+BACK = 5  # seconds, from the clean end of an event stream to the first event of the next one
 Report = dict[str, Any]
 
 
@@ -89,10 +90,12 @@ class Edge:
 
 def nothing_lost(report: Report) -> None:
     """See that every request was answered, and that streams, if they ended, ended cleanly."""
+    assert report["skipped"] == []  # every kind of request was made
     totals = report["totals"]
     assert totals["asked"] > 0
     assert totals["failed"] == 0, totals
     assert totals["streams"]["broken"] == totals["streams"]["failed"] == 0, totals
+    assert max(stream["reconnect_seconds"] for stream in report["streams"]) < BACK
 
 
 def another_app(folder: Path, *, ready: bool = True) -> Path:

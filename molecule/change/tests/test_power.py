@@ -1,6 +1,7 @@
 """The power is cut in the middle of things: the host serves when it is back, and a run mends it.
 
-What is promised was tried at ten points of each; CHANGE_POINTS=10 does that again.
+CHANGE_POINTS is how many points of each are tried. What the kernel had not written yet is not lost
+with the processes, as it would be with the power.
 """
 
 from __future__ import annotations

@@ -6,17 +6,17 @@ import time
 from pathlib import Path
 
 from changing import DEPLOY, ROLLBACK, SITE, Edge, another_app, nothing_lost
-from lab import ROOT, until
+from lab import ROOT, Curl, connect, until
 
 LOCK = str(ROOT / "app/requirements.lock")
 
 
-def deploy(edge: Edge, app: Path) -> tuple[int, str]:
-    return edge.play(DEPLOY, mcp_app_location=str(app), mcp_app_lock=LOCK)
+def deploy(edge: Edge, app: Path, **variables: object) -> tuple[int, str]:
+    return edge.play(DEPLOY, mcp_app_location=str(app), mcp_app_lock=LOCK, **variables)
 
 
-def test_a_release_comes_and_goes(edge: Edge, tmp_path: Path) -> None:
-    """By deploy.yml, back by rollback.yml, forward by its name, and back by what is configured."""
+def test_a_release_comes_and_goes(edge: Edge, tmp_path: Path, curl: Curl) -> None:
+    """By deploy.yml, back by rollback.yml, forward by its name, and back where nothing serves."""
     before = edge.release()
     with edge.loaded() as report:
         status, said = deploy(edge, another_app(tmp_path / "app"))
@@ -34,6 +34,10 @@ def test_a_release_comes_and_goes(edge: Edge, tmp_path: Path) -> None:
 
     edge.change(ROLLBACK, rollback_to=after)
     assert edge.release() == after
+    edge.run("systemctl stop codeintel.service codeintel.socket")
+    edge.change(ROLLBACK)
+    assert curl(f"https://{edge.domain}/api/readyz").status == 200
+    assert edge.release() == before
     edge.change(DEPLOY)
     assert edge.release() == before
     assert edge.settled()
@@ -49,18 +53,33 @@ def test_a_way_back_that_is_not_there(one: Edge) -> None:
     assert (one.release(), one.process()) == (before, process)
 
 
-def test_a_release_that_is_not_ready_gets_no_traffic(edge: Edge, tmp_path: Path) -> None:
+def test_a_release_that_is_not_ready_gets_no_traffic(
+    edge: Edge, tmp_path: Path, curl: Curl
+) -> None:
+    """Nor does what runs get what came with it, even if it has to begin again."""
     before, process = edge.release(), edge.process()
+    back = edge.run("readlink /srv/codeintel/previous")
     with edge.loaded() as report:
-        status, said = deploy(edge, another_app(tmp_path / "app", ready=False))
+        app = another_app(tmp_path / "app", ready=False)
+        few = {"CODEINTEL_RATE_LIMIT": "1/hour"}
+        status, said = deploy(edge, app, mcp_app_settings=few)
     assert status != 0
     assert "ZeroDivisionError" in said, said[-3000:]  # the journal of the one that failed
     assert "goes on as before" in said
     nothing_lost(report)
     assert report["totals"]["sessions_renewed"] == 0  # nor was the other one replaced
     assert (edge.release(), edge.process()) == (before, process)
+    assert edge.run("readlink /srv/codeintel/previous") == back
     assert edge.settled()
-    edge.change(DEPLOY)  # indexes again by the release that runs
+
+    assert "1/hour" in edge.run("cat /etc/codeintel/environment")
+    edge.run(f"kill -9 {process}")
+    page = f"https://{edge.domain}/"
+    assert until(connect("client"), f"curl -sf --max-time 2 -o /dev/null {page}", 30)
+    for _ in range(3):
+        assert curl(page).status == 200
+    process = edge.process()
+    edge.change(DEPLOY)
     assert (edge.release(), edge.process()) == (before, process)
 
 
