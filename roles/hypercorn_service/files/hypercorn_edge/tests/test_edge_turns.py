@@ -1,6 +1,8 @@
 """Two instances on the same sockets: the second serves when the first one stops or dies."""
 
 import asyncio
+import os
+import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from aioquic.h3.connection import ErrorCode
+from hypercorn_edge.turns import Turns
 
 from .edge_client import h3
 from .edge_server import Server, serving, wait_for
@@ -54,6 +57,22 @@ def test_a_killed_one_is_replaced(tmp_path: Path) -> None:
     with pair(tmp_path, unix=True) as (old, new):
         old.process.kill()
         assert asyncio.run(pid_of(old.path)) == new.process.pid
+
+
+def test_a_turn_is_passed_on_while_a_forked_child_lives(tmp_path: Path) -> None:
+    """An app may fork; the child has the descriptor of the lock, too."""
+    one, two = Turns(tmp_path), Turns(tmp_path)
+    assert one.try_take("tcp")
+    child = os.fork()
+    if child == 0:
+        signal.pause()
+    try:
+        assert not two.try_take("tcp")
+        one.pass_on("tcp")
+        assert two.try_take("tcp")
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 class Proxy:
