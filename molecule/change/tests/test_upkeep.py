@@ -110,6 +110,19 @@ def test_who_stops_nginx_meets_closed_ports(edge: Edge, client: Host) -> None:
         edge.run("systemctl start nginx")
 
 
+def test_who_restarts_nginx_in_vain_meets_closed_ports_soon(edge: Edge, client: Host) -> None:
+    """Also while systemd tries to start it each second."""
+    broken = "/etc/nginx/conf.d/broken.conf"
+    edge.run(f"echo broken > {broken}")
+    try:
+        assert edge.host.run("systemctl restart nginx").rc != 0
+        refused = f"curl -sS --max-time 1 https://{edge.domain}/; [ $? = 7 ]"
+        assert until(client, refused, 30)
+    finally:
+        edge.run(f"rm {broken} && systemctl restart nginx")
+    assert "mcp_edge_pause" not in edge.run("nft list tables")
+
+
 def test_settings_and_secrets_are_others(one: Edge) -> None:
     process = one.process()
     with one.loaded() as report:
