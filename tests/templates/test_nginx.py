@@ -94,6 +94,14 @@ def test_headers_are_added_in_one_place(render: Render) -> None:
         assert not added or any(line.startswith("listen") for line in block)
 
 
+def test_a_form_tells_its_own_site_where_it_comes_from(render: Render) -> None:
+    """With no-referrer a browser posts it with the origin null, which apps refuse."""
+    answers = render("nginx_quic/answers.conf.j2")
+    assert "add_header Referrer-Policy 'same-origin' always;\n" in answers
+    settings = render("hypercorn_service/hypercorn.toml.j2", **PASSTHROUGH)
+    assert '"Referrer-Policy" = "same-origin"\n' in settings
+
+
 @pytest.mark.parametrize("path", ["/api/metrics", "/a b"])
 def test_private_paths_are_answered_by_nginx(render: Render, path: str) -> None:
     text = render(SITE, nginx_quic_private_paths=[path])
