@@ -242,6 +242,16 @@ REFUSED = [
          told=("hypercorn_service_settings has keepalive_timeout", "keep_alive_timeout")),
     Case(role="hypercorn_service", given={"hypercorn_service_settings": {"workers": 2}},
          told=("hypercorn_service_settings has workers", "the unit decides", "remove it")),
+    *(Case(role="hypercorn_service", given=given,
+           told=("hypercorn_service_stop_timeout is", f"calls may take {calls} s",
+                 f"the app {app} s", "Give a longer stop_timeout"))
+      for given, calls, app in (
+          ({"hypercorn_service_stop_timeout": 80}, 60, 20),
+          ({"hypercorn_service_settings": {"graceful_timeout": 75}}, 75, 20),
+          ({"hypercorn_service_settings": {"shutdown_timeout": 60}}, 60, 60),
+          ({"hypercorn_service_stop_timeout": 30, "mcp_edge_topology": "passthrough"}, 10, 20),
+          ({"hypercorn_service_stream_grace": 61}, 60, 20),
+      )),
     Case(role="hypercorn_service",
          commands={"systemctl": "[ $1 != cat ] || exit 1; echo 'systemd 249 (249.11)'"},
          told=("systemd 249", "Use systemd 252 or later")),
@@ -353,6 +363,8 @@ FINE = [
     Case(role="hypercorn_service"),
     Case(role="hypercorn_service", given={"mcp_edge_topology": "passthrough",
          "hypercorn_service_settings": {"ciphers": "ECDHE+AESGCM"}}),
+    Case(role="hypercorn_service", given={"hypercorn_service_stop_timeout": 121,
+         "hypercorn_service_settings": {"shutdown_timeout": 60}}),
     # The port is the instance's own.
     Case(role="hypercorn_service", given={"mcp_edge_topology": "passthrough"},
          commands={"ss": """echo 'tcp LISTEN 0 9 127.0.0.1:8443 *:* users:(("systemd",pid=1))'""",
