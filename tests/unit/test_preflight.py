@@ -133,6 +133,12 @@ def oidc(given: dict[str, Any], *told: str) -> Case:
     return ways_in({"mcp_app_auth": "oidc", "mcp_app_oidc": OIDC | given}, "mcp_app_oidc", *told)
 
 
+def asking(*servers: str) -> dict[str, str]:
+    """Have /etc/resolv.conf name these."""
+    lines = "; ".join(f"echo resolver {server}" for server in servers) or ":"
+    return {"sed": f'case "$*" in */etc/resolv.conf) {lines} ;; *) exec /bin/sed "$@" ;; esac'}
+
+
 MALFORMED = [
     *(Case(role=role, given={f"{role}_nmae": 1}, told=(f"{role}_nmae is not a variable",
            f"did you mean {role}_name?")) for role in ROLES),
@@ -251,6 +257,15 @@ REFUSED = [
           ({"hypercorn_service_settings": {"shutdown_timeout": 60}}, 60, 60),
           ({"hypercorn_service_stop_timeout": 30, "mcp_edge_topology": "passthrough"}, 10, 20),
           ({"hypercorn_service_stream_grace": 61}, 60, 20),
+      )),
+    *(Case(role="hypercorn_service", given={"hypercorn_service_outbound": outbound},
+           commands=asking(*servers),
+           told=(f"hypercorn_service_outbound is {', '.join(outbound)}", ", ".join(servers),
+                 "Have this host ask another name server, such as systemd-resolved"))
+      for outbound, servers in (
+          (["internet"], ["169.254.169.254"]),
+          (["internet"], ["FE80::1", "169.254.169.253"]),
+          (["10.0.0.7", "169.254.169.253"], ["169.254.169.254"]),
       )),
     Case(role="hypercorn_service",
          commands={"systemctl": "[ $1 != cat ] || exit 1; echo 'systemd 249 (249.11)'"},
@@ -389,8 +404,17 @@ FINE = [
     Case(role="mcp_app", given={"mcp_app_base_settings": {}, "mcp_app_auth": "oidc",
          "mcp_app_secrets": {"codeintel_owner_password": "x"},
          "mcp_app_settings": {"CODEINTEL_AUTH": "x"}}),
-    Case(role="hypercorn_service",
+    Case(role="hypercorn_service", commands=asking("10.0.0.2"),
          given={"hypercorn_service_outbound": ["internet", "10.0.0.0/8", "fd00::7"]}),
+    # Such resolvers are left out, unless they are asked for, and nobody asks them in a sandbox
+    # without a network.
+    Case(role="hypercorn_service", commands=asking("fe80::1", "192.0.2.53"),
+         given={"hypercorn_service_outbound": ["internet"]}),
+    Case(role="hypercorn_service", commands=asking("169.254.169.254"),
+         given={"hypercorn_service_outbound": ["internet", "169.254.169.254"]}),
+    Case(role="hypercorn_service", commands=asking("169.254.169.254")),
+    Case(role="hypercorn_service", commands=asking(),
+         given={"hypercorn_service_outbound": ["192.0.2.7"]}),
     Case(role="mcp_app", given={"mcp_app_repositories": [
          MINE, MINE | {"name": "a_b-C1", "ref": "release/1.x", "schedule": "Mon..Fri *-*-* 06:00"},
          {"name": "k1", "url": "git@example.com:us/x.git", "key": KEY},
