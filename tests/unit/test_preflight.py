@@ -326,19 +326,23 @@ REFUSED = [
          told=("mcp_app_settings", "1ST-KEY", "names of environment variables")),
     Case(role="mcp_app", given={"mcp_app_secrets": {"keys/api": "hunter2"}},
          told=("mcp_app_secrets", "keys/api", "takes names of letters, digits, _ and -")),
+    # Whoever asks says which name it asked for: that of the endpoint keeps nobody out.
     *(Case(role="mcp_app", given={"mcp_edge_domain": domain, "mcp_app_auth": "none", **switch},
-           told=(f"mcp_app_domain is {domain}, a public name", "mcp_app_auth is none. Give owner",
+           told=(f"whoever reaches {domain} could call every tool",
+                 "mcp_app_auth is none. Give owner",
                  "set mcp_app_allow_public_without_auth to true if the world may call it."))
       for domain, switch in (
           ("mcp.codeintel.dev", {}),
           ("mcp.codeintel.dev", {"mcp_app_allow_public_without_auth": "false"}),
-          ("mcp.test.codeintel.dev", {}),
-          ("my.contest", {}),
+          ("mcp.test", {}),
+          ("mcp.localhost", {}),
+          ("mcp.example.com", {}),
       )),
     # Of an app of somebody else's nobody knows how it is guarded, whatever is said about ours.
-    Case(role="mcp_app", given={**PUBLIC, "mcp_app_base_settings": {}},
-         told=("mcp_app_domain is mcp.codeintel.dev", "unless it guards itself",
-               "Set mcp_app_allow_public_without_auth to true if it does")),
+    *(Case(role="mcp_app", given={"mcp_edge_domain": domain, "mcp_app_base_settings": {}},
+           told=(f"whoever reaches {domain}", "unless it guards itself",
+                 "Set mcp_app_allow_public_without_auth to true if it does"))
+      for domain in ("mcp.codeintel.dev", "mcp.test")),
     ways_in({"mcp_app_settings": {"CODEINTEL_AUTH": "none", "CODEINTEL_LOG_LEVEL": "INFO"}},
             "mcp_app_settings has CODEINTEL_AUTH: give mcp_app_auth"),
     # The app reads names of variables and of secrets without case.
@@ -406,6 +410,7 @@ FINE = [
          "networks": ["10.0.0.7", "fd00::/8"]}}),
     # What is said about our app does not concern another one.
     Case(role="mcp_app", given={"mcp_app_base_settings": {}, "mcp_app_auth": "oidc",
+         "mcp_app_allow_public_without_auth": True,
          "mcp_app_secrets": {"codeintel_owner_password": "x"},
          "mcp_app_settings": {"CODEINTEL_AUTH": "x"}}),
     Case(role="hypercorn_service", commands=asking("10.0.0.2"),
