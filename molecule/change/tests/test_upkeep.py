@@ -84,6 +84,16 @@ def test_a_change_of_the_site_reaches_new_connections(edge: Edge, curl: Curl) ->
     assert report["protocols"]["h3"]["gap"]["seconds"] < 3
 
 
+def test_what_a_run_that_was_cut_off_has_left_is_taken_up(edge: Edge) -> None:
+    """It has written files and told nobody."""
+    edge.run("touch /etc/nginx/conf.d/codeintel.conf")
+    for arguments in (["--check"], []):
+        assert "Reload nginx for a change" in edge.change(SITE, *arguments)
+    edge.run("touch /etc/systemd/system/nginx.service.d/mcp-edge.conf")
+    assert "Restart nginx for a change" in edge.change(SITE)
+    assert "changed=0" in edge.change(SITE)
+
+
 def test_an_upgrade_of_the_package(edge: Edge) -> None:
     """The same version once more: the scripts of the package do the same."""
     before = edge.run("cat /run/nginx.pid")
