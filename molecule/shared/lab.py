@@ -45,7 +45,7 @@ HEADERS = {
     "strict-transport-security": "max-age=63072000",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",
 }
 PROTOCOLS = {"h1": "--http1.1", "h2": "--http2", "h3": "--http3-only"}
 CLIENT6 = f"fd53:203:{NET}::30"

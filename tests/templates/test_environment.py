@@ -91,11 +91,13 @@ def test_the_app_learns_who_may_call_it(render: Render) -> None:
     assert auth(render) == {"CODEINTEL_AUTH": "owner"}
     assert auth(render, **CLIENTS) == {"CODEINTEL_AUTH": "owner"} | TOLD_OF_CLIENTS
     assert auth(render, mcp_app_auth="tokens", **CLIENTS) == {"CODEINTEL_AUTH": "tokens"}
-    # Preflight has seen that it is meant, or that nobody outside can call it.
-    assert auth(render, mcp_app_auth="none", **CLIENTS) == {
+    assert auth(render, mcp_app_auth="none", **CLIENTS) == {"CODEINTEL_AUTH": "none"}
+    allowed = {"mcp_app_allow_public_without_auth": "yes"}
+    assert auth(render, mcp_app_auth="none", **allowed) == {
         "CODEINTEL_AUTH": "none",
         "CODEINTEL_ALLOW_PUBLIC_WITHOUT_AUTH": "true",
     }
+    assert auth(render, **allowed) == {"CODEINTEL_AUTH": "owner"}
     assert auth(render, mcp_app_auth="oidc", mcp_app_oidc=OIDC, **CLIENTS) == {
         "CODEINTEL_AUTH": "oidc",
         "CODEINTEL_OIDC_ISSUER": "https://login.example.com",

@@ -235,6 +235,19 @@ def test_the_network_is_open_to_what_is_named_and_to_resolvers(render: Render) -
     assert unit["InaccessiblePaths"] == ["-/run/dbus -/run/user"]
 
 
+def test_resolvers_are_what_libc_asks_but_no_neighbours(render: Render) -> None:
+    """A link-local address is where clouds keep the credentials of a host."""
+
+    def allowed(*servers: str) -> list[str]:
+        survey = {"stdout_lines": [f"resolver {server}" for server in servers]}
+        given = {"__hypercorn_service_survey": survey, "hypercorn_service_outbound": ["internet"]}
+        unit = unit_lines(render("hypercorn_service/instance.service.j2", **given))
+        return unit["IPAddressAllow"]
+
+    assert allowed("169.254.169.254", "192.0.2.53", "fe80::1", "FEBF::1") == ["192.0.2.53"]
+    assert allowed() == ["127.0.0.1"]
+
+
 def test_the_internet_is_public_addresses_and_no_others(render: Render) -> None:
     given: dict[str, Any] = {"hypercorn_service_outbound": OUTBOUND}
     given["__hypercorn_service_survey"] = {"stdout_lines": ["resolver 10.0.0.2", "resolver ::1"]}

@@ -7,14 +7,18 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from ansible.template import Templar
+
     from .conftest import Render
 
 NO_IPV6: dict[str, object] = {"__nginx_quic_survey": {"stdout_lines": []}}
@@ -92,6 +96,14 @@ def test_headers_are_added_in_one_place(render: Render) -> None:
     for block in blocks(render(SITE)):
         added = [line for line in block if line.startswith("add_header")]
         assert not added or any(line.startswith("listen") for line in block)
+
+
+def test_a_form_tells_its_own_site_where_it_comes_from(render: Render) -> None:
+    """With no-referrer a browser posts it with the origin null, which apps refuse."""
+    answers = render("nginx_quic/answers.conf.j2")
+    assert "add_header Referrer-Policy 'same-origin' always;\n" in answers
+    settings = render("hypercorn_service/hypercorn.toml.j2", **PASSTHROUGH)
+    assert '"Referrer-Policy" = "same-origin"\n' in settings
 
 
 @pytest.mark.parametrize("path", ["/api/metrics", "/a b"])
@@ -212,6 +224,48 @@ def test_gixy_finds_nothing_of_weight_but_what_is_accepted(render: Render, tmp_p
     assert "File not found" not in run.stderr
     found = {finding["plugin"] for finding in json.loads(run.stdout)}
     assert found == ACCEPTED.keys()
+
+
+def test_what_nginx_has_not_taken_up_is_found(
+    variables: Callable[..., Templar], tmp_path: Path
+) -> None:
+    """What was written, or removed, since it was started or reloaded, whoever did so."""
+    program = variables("nginx_quic").resolve_variable_expression("__nginx_quic_newer")
+    systemctl = tmp_path / "systemctl"
+    since = tmp_path / "StateChangeTimestamp"
+    systemctl.write_text(
+        "#!/bin/sh\n"
+        '[ "$2 $4 $5" = "--timestamp=us+utc --value nginx.service" ] && cat "${0%/*}/${3#*=}"\n'
+    )
+    systemctl.chmod(0o755)
+
+    def taken_up() -> None:
+        time.sleep(0.02)  # files know the time less exactly
+        since.write_text(f"{datetime.now(UTC):%a %Y-%m-%d %H:%M:%S.%f} UTC\n", encoding="utf-8")
+        time.sleep(0.02)
+
+    def newer(*paths: Path) -> list[str]:
+        run = subprocess.run(
+            ["sh", "-c", program, "sh", since.name, *paths],
+            env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return run.stdout.splitlines()
+
+    folder, missing = tmp_path / "conf.d", tmp_path / "passthrough.d"
+    folder.mkdir()
+    site, other = folder / "one.conf", folder / "two.conf"
+    site.touch()
+    other.touch()
+    taken_up()
+    assert newer(missing, folder) == []
+    site.touch()
+    assert newer(missing, folder) == [str(site)]
+    taken_up()
+    other.unlink()
+    assert newer(missing, folder) == [str(folder)]
 
 
 @pytest.mark.parametrize("topology", ["terminating", "passthrough"])

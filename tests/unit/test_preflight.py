@@ -133,6 +133,12 @@ def oidc(given: dict[str, Any], *told: str) -> Case:
     return ways_in({"mcp_app_auth": "oidc", "mcp_app_oidc": OIDC | given}, "mcp_app_oidc", *told)
 
 
+def asking(*servers: str) -> dict[str, str]:
+    """Have /etc/resolv.conf name these."""
+    lines = "; ".join(f"echo resolver {server}" for server in servers) or ":"
+    return {"sed": f'case "$*" in */etc/resolv.conf) {lines} ;; *) exec /bin/sed "$@" ;; esac'}
+
+
 MALFORMED = [
     *(Case(role=role, given={f"{role}_nmae": 1}, told=(f"{role}_nmae is not a variable",
            f"did you mean {role}_name?")) for role in ROLES),
@@ -242,6 +248,25 @@ REFUSED = [
          told=("hypercorn_service_settings has keepalive_timeout", "keep_alive_timeout")),
     Case(role="hypercorn_service", given={"hypercorn_service_settings": {"workers": 2}},
          told=("hypercorn_service_settings has workers", "the unit decides", "remove it")),
+    *(Case(role="hypercorn_service", given=given,
+           told=("hypercorn_service_stop_timeout is", f"calls may take {calls} s",
+                 f"the app {app} s", "Give a longer stop_timeout"))
+      for given, calls, app in (
+          ({"hypercorn_service_stop_timeout": 80}, 60, 20),
+          ({"hypercorn_service_settings": {"graceful_timeout": 75}}, 75, 20),
+          ({"hypercorn_service_settings": {"shutdown_timeout": 60}}, 60, 60),
+          ({"hypercorn_service_stop_timeout": 30, "mcp_edge_topology": "passthrough"}, 10, 20),
+          ({"hypercorn_service_stream_grace": 61}, 60, 20),
+      )),
+    *(Case(role="hypercorn_service", given={"hypercorn_service_outbound": outbound},
+           commands=asking(*servers),
+           told=(f"hypercorn_service_outbound is {', '.join(outbound)}", ", ".join(servers),
+                 "Have this host ask another name server, such as systemd-resolved"))
+      for outbound, servers in (
+          (["internet"], ["169.254.169.254"]),
+          (["internet"], ["FE80::1", "169.254.169.253"]),
+          (["10.0.0.7", "169.254.169.253"], ["169.254.169.254"]),
+      )),
     Case(role="hypercorn_service",
          commands={"systemctl": "[ $1 != cat ] || exit 1; echo 'systemd 249 (249.11)'"},
          told=("systemd 249", "Use systemd 252 or later")),
@@ -301,23 +326,31 @@ REFUSED = [
          told=("mcp_app_settings", "1ST-KEY", "names of environment variables")),
     Case(role="mcp_app", given={"mcp_app_secrets": {"keys/api": "hunter2"}},
          told=("mcp_app_secrets", "keys/api", "takes names of letters, digits, _ and -")),
+    # Whoever asks says which name it asked for: that of the endpoint keeps nobody out.
     *(Case(role="mcp_app", given={"mcp_edge_domain": domain, "mcp_app_auth": "none", **switch},
-           told=(f"mcp_app_domain is {domain}, a public name", "mcp_app_auth is none. Give owner",
+           told=(f"whoever reaches {domain} could call every tool",
+                 "mcp_app_auth is none. Give owner",
                  "set mcp_app_allow_public_without_auth to true if the world may call it."))
       for domain, switch in (
           ("mcp.codeintel.dev", {}),
           ("mcp.codeintel.dev", {"mcp_app_allow_public_without_auth": "false"}),
-          ("mcp.test.codeintel.dev", {}),
-          ("my.contest", {}),
+          ("mcp.test", {}),
+          ("mcp.localhost", {}),
+          ("mcp.example.com", {}),
       )),
     # Of an app of somebody else's nobody knows how it is guarded, whatever is said about ours.
-    Case(role="mcp_app", given={**PUBLIC, "mcp_app_base_settings": {}},
-         told=("mcp_app_domain is mcp.codeintel.dev", "unless it guards itself",
-               "Set mcp_app_allow_public_without_auth to true if it does")),
+    *(Case(role="mcp_app", given={"mcp_edge_domain": domain, "mcp_app_base_settings": {}},
+           told=(f"whoever reaches {domain}", "unless it guards itself",
+                 "Set mcp_app_allow_public_without_auth to true if it does"))
+      for domain in ("mcp.codeintel.dev", "mcp.test")),
     ways_in({"mcp_app_settings": {"CODEINTEL_AUTH": "none", "CODEINTEL_LOG_LEVEL": "INFO"}},
             "mcp_app_settings has CODEINTEL_AUTH: give mcp_app_auth"),
-    ways_in({"mcp_app_secrets": {"codeintel_owner_password": "hunter2"}},
-            "mcp_app_secrets has codeintel_owner_password: give mcp_app_owner_password"),
+    # The app reads names of variables and of secrets without case.
+    ways_in({"mcp_app_settings": {"codeintel_auth": "none", "CodeIntel_OIDC_issuer": "x"}},
+            "mcp_app_settings has codeintel_auth, CodeIntel_OIDC_issuer: give mcp_app_auth"),
+    ways_in({"mcp_app_secrets": {"codeintel_owner_password": "hunter2", "CODEINTEL_AUTH": "none"}},
+            "mcp_app_secrets has codeintel_owner_password, CODEINTEL_AUTH: give",
+            "mcp_app_owner_password"),
     ways_in({"mcp_app_auth": "oidc"},
             "mcp_app_oidc lacks issuer, client_id, client_secret, allowed: with mcp_app_auth oidc"),
     oidc({"allowed": [], "secret": "hunter2"},
@@ -353,6 +386,8 @@ FINE = [
     Case(role="hypercorn_service"),
     Case(role="hypercorn_service", given={"mcp_edge_topology": "passthrough",
          "hypercorn_service_settings": {"ciphers": "ECDHE+AESGCM"}}),
+    Case(role="hypercorn_service", given={"hypercorn_service_stop_timeout": 121,
+         "hypercorn_service_settings": {"shutdown_timeout": 60}}),
     # The port is the instance's own.
     Case(role="hypercorn_service", given={"mcp_edge_topology": "passthrough"},
          commands={"ss": """echo 'tcp LISTEN 0 9 127.0.0.1:8443 *:* users:(("systemd",pid=1))'""",
@@ -375,10 +410,20 @@ FINE = [
          "networks": ["10.0.0.7", "fd00::/8"]}}),
     # What is said about our app does not concern another one.
     Case(role="mcp_app", given={"mcp_app_base_settings": {}, "mcp_app_auth": "oidc",
+         "mcp_app_allow_public_without_auth": True,
          "mcp_app_secrets": {"codeintel_owner_password": "x"},
          "mcp_app_settings": {"CODEINTEL_AUTH": "x"}}),
-    Case(role="hypercorn_service",
+    Case(role="hypercorn_service", commands=asking("10.0.0.2"),
          given={"hypercorn_service_outbound": ["internet", "10.0.0.0/8", "fd00::7"]}),
+    # Such resolvers are left out, unless they are asked for, and nobody asks them in a sandbox
+    # without a network.
+    Case(role="hypercorn_service", commands=asking("fe80::1", "192.0.2.53"),
+         given={"hypercorn_service_outbound": ["internet"]}),
+    Case(role="hypercorn_service", commands=asking("169.254.169.254"),
+         given={"hypercorn_service_outbound": ["internet", "169.254.169.254"]}),
+    Case(role="hypercorn_service", commands=asking("169.254.169.254")),
+    Case(role="hypercorn_service", commands=asking(),
+         given={"hypercorn_service_outbound": ["192.0.2.7"]}),
     Case(role="mcp_app", given={"mcp_app_repositories": [
          MINE, MINE | {"name": "a_b-C1", "ref": "release/1.x", "schedule": "Mon..Fri *-*-* 06:00"},
          {"name": "k1", "url": "git@example.com:us/x.git", "key": KEY},

@@ -84,6 +84,16 @@ def test_a_change_of_the_site_reaches_new_connections(edge: Edge, curl: Curl) ->
     assert report["protocols"]["h3"]["gap"]["seconds"] < 3
 
 
+def test_what_a_run_that_was_cut_off_has_left_is_taken_up(edge: Edge) -> None:
+    """It has written files and told nobody."""
+    edge.run("touch /etc/nginx/conf.d/codeintel.conf")
+    for arguments in (["--check"], []):
+        assert "Reload nginx for a change" in edge.change(SITE, *arguments)
+    edge.run("touch /etc/systemd/system/nginx.service.d/mcp-edge.conf")
+    assert "Restart nginx for a change" in edge.change(SITE)
+    assert "changed=0" in edge.change(SITE)
+
+
 def test_an_upgrade_of_the_package(edge: Edge) -> None:
     """The same version once more: the scripts of the package do the same."""
     before = edge.run("cat /run/nginx.pid")
@@ -108,6 +118,19 @@ def test_who_stops_nginx_meets_closed_ports(edge: Edge, client: Host) -> None:
         assert refused.rc == 7
     finally:
         edge.run("systemctl start nginx")
+
+
+def test_who_restarts_nginx_in_vain_meets_closed_ports_soon(edge: Edge, client: Host) -> None:
+    """Also while systemd tries to start it each second."""
+    broken = "/etc/nginx/conf.d/broken.conf"
+    edge.run(f"echo broken > {broken}")
+    try:
+        assert edge.host.run("systemctl restart nginx").rc != 0
+        refused = f"curl -sS --max-time 1 https://{edge.domain}/; [ $? = 7 ]"
+        assert until(client, refused, 30)
+    finally:
+        edge.run(f"rm {broken} && systemctl restart nginx")
+    assert "mcp_edge_pause" not in edge.run("nft list tables")
 
 
 def test_settings_and_secrets_are_others(one: Edge) -> None:

@@ -1,6 +1,8 @@
 """Two instances on the same sockets: the second serves when the first one stops or dies."""
 
 import asyncio
+import os
+import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from aioquic.h3.connection import ErrorCode
+from hypercorn_edge.turns import Turns
 
 from .edge_client import h3
 from .edge_server import Server, serving, wait_for
@@ -54,6 +57,22 @@ def test_a_killed_one_is_replaced(tmp_path: Path) -> None:
     with pair(tmp_path, unix=True) as (old, new):
         old.process.kill()
         assert asyncio.run(pid_of(old.path)) == new.process.pid
+
+
+def test_a_turn_is_passed_on_while_a_forked_child_lives(tmp_path: Path) -> None:
+    """An app may fork; the child has the descriptor of the lock, too."""
+    one, two = Turns(tmp_path), Turns(tmp_path)
+    assert one.try_take("tcp")
+    child = os.fork()
+    if child == 0:
+        signal.pause()
+    try:
+        assert not two.try_take("tcp")
+        one.pass_on("tcp")
+        assert two.try_take("tcp")
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 class Proxy:
@@ -127,16 +146,45 @@ def test_a_request_on_an_idle_connection_just_after_the_stop(tmp_path: Path) -> 
         asyncio.run(scenario(server))
 
 
-def test_a_handshake_that_ends_just_after_the_stop(tmp_path: Path) -> None:
-    async def scenario(server: Server) -> None:
-        reader, writer = await asyncio.open_connection(server.host, server.port)
-        await stop_listening(server)
+def test_handshakes_that_end_after_the_stop(tmp_path: Path) -> None:
+    """At once, or as slow clients do it; one of them ends when all before it are answered."""
+
+    async def ask(
+        seconds: float, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        await asyncio.sleep(seconds)
         await writer.start_tls(insecure())
         writer.write(b"GET /pid HTTP/1.1\r\nhost: a\r\n\r\n")
         assert b"connection: close" in (await reader.readuntil(b"\r\n\r\n")).lower()
 
+    async def scenario(server: Server) -> None:
+        accepted = [await asyncio.open_connection(server.host, server.port) for _ in range(3)]
+        await stop_listening(server)
+        late = zip((0, 1.5, 4), accepted, strict=True)
+        await asyncio.gather(*(ask(seconds, *connection) for seconds, connection in late))
+
     with serving(tmp_path) as server:
         asyncio.run(scenario(server))
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\n\r\n"])
+def test_a_handshake_that_failed_is_not_waited_for(tmp_path: Path, said: bytes) -> None:
+    with serving(tmp_path) as server:
+        with socket.create_connection((server.host, server.port)) as client:
+            client.sendall(said)
+            client.shutdown(socket.SHUT_WR)
+            client.settimeout(5)
+            while client.recv(100):
+                pass
+        assert server.stop() < 1
+
+
+def test_a_handshake_that_never_ends_is_cut(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path, graceful_timeout=1) as server,
+        socket.create_connection((server.host, server.port)),
+    ):
+        assert 0.9 < server.stop() < 2
 
 
 @pytest.mark.parametrize("kind", ["h1", "h2"])

@@ -40,4 +40,5 @@ class Turns:
     def pass_on(self, kind: str) -> None:
         """Let another instance serve `kind`."""
         if (lock := self._held.pop(kind, None)) is not None:
+            fcntl.flock(lock, fcntl.LOCK_UN)  # a forked child may have the descriptor, too
             os.close(lock)

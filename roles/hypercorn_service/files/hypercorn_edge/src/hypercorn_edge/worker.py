@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from socket import AF_UNIX, socket
 from ssl import SSLContext
+from weakref import WeakSet
 
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.lifespan import Lifespan
@@ -20,7 +21,7 @@ from .turns import Turns
 from .udp import UDPServer
 
 TCP, UDP = "tcp", "udp"
-_HANDSHAKE = 0.5  # seconds
+_LOOK = 0.02  # seconds
 
 
 class Worker:
@@ -43,6 +44,7 @@ class Worker:
         self._tls: SSLContext | None = None
         self._sockets = Sockets([], [], [])
         self._listeners: list[asyncio.Server] = []
+        self._accepted: WeakSet[asyncio.BaseProtocol] = WeakSet()  # in their TLS handshake
         self._connections: set[asyncio.Task[None]] = set()
         self._quic: dict[asyncio.Task[None], UDPServer] = {}
         self.failed = self._context.terminate  # set when a listener has ended by an error
@@ -78,17 +80,24 @@ class Worker:
 
     async def _listen(self, sock: socket, tls: SSLContext | None) -> None:
         handshake = self._config.ssl_handshake_timeout if tls else None
-        server = await asyncio.start_server(
-            self._connected,
+        server = await self._loop.create_server(
+            self._accept,
+            sock=sock,
             backlog=self._config.backlog,
             ssl=tls,
-            sock=sock,
             ssl_handshake_timeout=handshake,
         )
         self._listeners.append(server)
         await self._say(f"http{'s' if tls else ''}", sock)
 
+    def _accept(self) -> asyncio.StreamReaderProtocol:
+        reader = asyncio.StreamReader(loop=self._loop)
+        protocol = asyncio.StreamReaderProtocol(reader, self._connected, self._loop)
+        self._accepted.add(protocol)
+        return protocol
+
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._accepted.discard(writer.transport.get_protocol())
         connection = TCPServer(
             self._app, self._loop, self._config, self._context, self._state, reader, writer
         )
@@ -117,7 +126,7 @@ class Worker:
             listener.close()
         self._turns.pass_on(TCP)
         connections = self._loop.create_task(self._finish_connections())
-        await self._finish(self._quic)
+        await self._finish(self._quic, self._config.graceful_timeout)
         for server in self._quic.values():
             server.end()
         self._turns.pass_on(UDP)
@@ -130,14 +139,16 @@ class Worker:
             self._instance.unlink(missing_ok=True)
 
     async def _finish_connections(self) -> None:
-        # What was accepted just before is a connection with the loop's next turn, or after TLS.
-        await asyncio.sleep(_HANDSHAKE if self._tls else 0)
-        await self._finish(self._connections)
+        # What was accepted may be in its TLS handshake yet, and nothing tells of one that fails.
+        end = self._loop.time() + self._config.graceful_timeout
+        while self._loop.time() < end and (self._accepted or self._connections):  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK)
+        await self._finish(self._connections, 0)
 
-    async def _finish(self, tasks: Collection[asyncio.Task[None]]) -> None:
+    async def _finish(self, tasks: Collection[asyncio.Task[None]], seconds: float) -> None:
         if not tasks:
             return
-        _, late = await asyncio.wait(set(tasks), timeout=self._config.graceful_timeout)
+        _, late = await asyncio.wait(set(tasks), timeout=seconds)
         for task in late:
             task.cancel()
         if late:
