@@ -25,13 +25,21 @@ def build_api(
     context: ApplicationContext, metrics: Metrics, auth: AuthProvider | None = None
 ) -> FastAPI:
     """Return the application to mount at /api; what tells something is for whom `auth` lets in."""
-    # The documentation pages would load scripts from elsewhere.
-    api = FastAPI(
-        title="codeintel",
-        version=context.version,
-        docs_url=None,
-        redoc_url=None,
-    )
+    # The documentation pages would load scripts from elsewhere, and which release runs is not for
+    # everybody to know: the version is that of these paths.
+    api = FastAPI(title="codeintel", version="1", docs_url=None, redoc_url=None)
+
+    async def is_admitted(request: Request) -> bool:
+        """Say whether somebody on this machine or with a token asks, or anybody may know."""
+        if auth is None or is_this_machine(request):
+            return True
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and await auth.verify_token(token) is not None
+
+    async def admitted(request: Request) -> None:
+        """Let in who is admitted; raises HTTPException for others."""
+        if not await is_admitted(request):
+            raise HTTPException(401, "a token is needed", {"WWW-Authenticate": "Bearer"})
 
     @api.get("/livez")
     async def livez() -> dict[str, str]:
@@ -39,8 +47,8 @@ def build_api(
         return {"status": "alive"}
 
     @api.get("/readyz", responses={503: {"description": "No index opens, or draining."}})
-    async def readyz() -> JSONResponse:
-        """Say whether tools can answer, check by check."""
+    async def readyz(request: Request) -> JSONResponse:
+        """Say whether tools can answer; check by check, with names, to who is admitted."""
         indexes = context.indexes.scan()
         draining = context.draining.is_set()
         checks = {
@@ -52,16 +60,10 @@ def build_api(
             },
         }
         ready = context.ready(indexes)
-        body = {"status": "ready" if ready else "unavailable", "checks": checks}
+        body: dict[str, object] = {"status": "ready" if ready else "unavailable"}
+        if await is_admitted(request):
+            body["checks"] = checks
         return JSONResponse(body, 200 if ready else 503, headers={"Cache-Control": "no-store"})
-
-    async def admitted(request: Request) -> None:
-        """Let in who is on this machine or has a token; raises HTTPException for others."""
-        if auth is None or is_this_machine(request):
-            return
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or await auth.verify_token(token) is None:
-            raise HTTPException(401, "a token is needed", {"WWW-Authenticate": "Bearer"})
 
     @api.get(
         "/capz",
