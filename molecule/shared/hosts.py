@@ -20,3 +20,15 @@ def client() -> Host:
 @pytest.fixture(scope="session")
 def curl(client: Host) -> Curl:
     return Curl(client)
+
+
+@pytest.fixture(scope="session")
+def browser(client: Host) -> Host:
+    """Return the client host with Chromium on it."""
+    installed = client.run(
+        "command -v chromium certutil || { apt-get -qq update && DEBIAN_FRONTEND=noninteractive"
+        " apt-get -qq install -y --no-install-recommends"
+        " chromium fonts-dejavu-core libnss3-tools; }"
+    )
+    assert installed.rc == 0, installed.stderr
+    return client

@@ -1,5 +1,5 @@
 """The hosts of the scenario as fixtures."""
 
-from hosts import client, curl, target
+from hosts import browser, client, curl, target
 
-__all__ = ["client", "curl", "target"]
+__all__ = ["browser", "client", "curl", "target"]

@@ -17,24 +17,13 @@ FLAGS = {
     "HTTP/2": "--disable-quic",
     "HTTP/1.1": "--disable-http2",
 }
+TRUSTED = "/usr/local/share/ca-certificates/lab.crt"
 LOOK = "from probe.look import main; main()"
 
 
-@pytest.fixture(scope="module")
-def browser(client: Host) -> Host:
-    installed = client.run(
-        "command -v chromium certutil || { apt-get -qq update && DEBIAN_FRONTEND=noninteractive"
-        " apt-get -qq install -y --no-install-recommends"
-        " chromium fonts-dejavu-core libnss3-tools; }"
-    )
-    assert installed.rc == 0, installed.stderr
-    return client
-
-
 def look(browser: Host, protocol: str) -> Any:  # noqa: ANN401 - its own JSON
-    root = "/usr/local/share/ca-certificates/lab.crt"
     return python_on(
-        browser, LOOK, "https://mcp.test/", f"--flag={FLAGS[protocol]}", f"--root={root}"
+        browser, LOOK, "https://mcp.test/", f"--flag={FLAGS[protocol]}", f"--root={TRUSTED}"
     )
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
 import ssl
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx2
 import pytest
@@ -17,7 +20,7 @@ from fastmcp import Client
 from fastmcp.client.auth import OAuth
 from fastmcp.client.transports import StreamableHttpTransport
 from key_value.aio.stores.memory import MemoryStore
-from lab import ROOT, TARGET6, names_of, play
+from lab import ROOT, TARGET6, names_of, play, python_on
 from testinfra.host import Host
 
 SITE = str(ROOT / "playbooks/site.yml")
@@ -25,6 +28,11 @@ URL = "https://mcp.test/mcp"
 PASSWORD = "a password of the tests"
 # As what waits for the service does: the socket is systemd's, and requests wait in it.
 RESTART = "systemctl restart codeintel.service"
+SIGN_IN = "from probe.sign_in import main; main()"
+CHROMIUM = (
+    "--flag=--origin-to-force-quic-on=mcp.test:443",
+    "--root=/usr/local/share/ca-certificates/lab.crt",
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +56,34 @@ class Visitor(OAuth):
 
     async def redirect_handler(self, authorization_url: str) -> None:
         self.visits.append(asyncio.create_task(self.browse(authorization_url)))
+
+
+@pytest.mark.usefixtures("owned")
+def test_the_owner_lets_a_client_in_with_a_phones_chromium_over_http3(browser: Host) -> None:
+    """What a browser adds to a form, its origin above all, both edge and app believe."""
+    verifier = "v" * 43
+    challenge = base64.urlsafe_b64encode(sha256(verifier.encode()).digest()).decode().rstrip("=")
+    callback = "http://127.0.0.1:1/callback"
+    described: dict[str, object] = {"client_name": "Phone", "redirect_uris": [callback]}
+    described["token_endpoint_auth_method"] = "none"
+    registered = curl_json(browser, "register", "--json", json.dumps(described))
+    asked = {"response_type": "code", "client_id": registered["client_id"], "state": "s"}
+    asked |= {"redirect_uri": callback, "resource": URL}
+    asked |= {"code_challenge": challenge, "code_challenge_method": "S256"}
+    url = f"https://mcp.test/authorize?{urlencode(asked)}"
+    seen = python_on(browser, SIGN_IN, url, PASSWORD, *CHROMIUM)
+    assert seen["back"].startswith(f"{callback}?")
+    assert (seen["too_wide"], seen["complaints"]) == ([], [])
+    code = dict(parse_qsl(urlsplit(seen["back"]).query))["code"]
+    form = {"grant_type": "authorization_code", "code": code, "code_verifier": verifier}
+    form |= {"client_id": registered["client_id"], "redirect_uri": callback}
+    tokens = curl_json(browser, "token", "--data", urlencode(form))
+    assert tokens["token_type"] == "Bearer"
+
+
+def curl_json(host: Host, path: str, *options: str) -> Any:  # noqa: ANN401 - JSON
+    run = host.run("curl -sS" + " %s" * len(options) + " %s", *options, f"https://mcp.test/{path}")
+    return json.loads(run.stdout)
 
 
 def test_in_and_out(owned: Host, client: Host, tmp_path: Path) -> None:

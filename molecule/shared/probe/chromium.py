@@ -73,12 +73,19 @@ class Page:
 
     async def visit(self, url: str) -> None:
         """Go to an address and wait until all of it has loaded."""
-        before = self._count("Page.loadEventFired")
+        seen = len(self.events)
         answer = await self.call("Page.navigate", url=url)
         if "errorText" in answer:
             raise BrowserError(f"{url}: {answer['errorText']}")
+        await self.happened("Page.loadEventFired", after=seen)
+
+    async def happened(self, method: str, *, after: int = 0, **about: object) -> dict[str, Any]:
+        """Wait for an event about this, and return it; `after` is how many do not count."""
         async with asyncio.timeout(PATIENCE):
-            while self._count("Page.loadEventFired") == before:
+            while True:
+                for name, event in self.events[after:]:
+                    if name == method and about.items() <= event.items():
+                        return event
                 self._news.clear()
                 await self._news.wait()
 
@@ -95,9 +102,6 @@ class Page:
             elif method == "Audits.issueAdded":
                 found.append(json.dumps(event["issue"]))
         return found
-
-    def _count(self, method: str) -> int:
-        return sum(1 for name, _ in self.events if name == method)
 
     async def listen(self) -> None:
         """Take in what Chromium says, until it ends."""

@@ -45,11 +45,11 @@ async def look(url: str, flags: list[str], widths: list[int], root: str | None) 
         await page.visit(url)
         seen = {"read": await page.evaluate(READ), "too_wide": {}, "shots": {}}
         for width in widths:
-            await _resize(page, width, 900)
+            await resize(page, width, 900)
             await page.evaluate(OPEN.format(open="true"))
             seen["too_wide"][width] = await page.evaluate(TOO_WIDE)
             await page.evaluate(OPEN.format(open="false"))
-            await _resize(page, width, await page.evaluate("document.documentElement.scrollHeight"))
+            await resize(page, width, await page.evaluate("document.documentElement.scrollHeight"))
             shot = await page.call("Page.captureScreenshot", format="png")
             seen["shots"][width] = shot["data"]
         await page.call("Emulation.setFocusEmulationEnabled", enabled=True)
@@ -60,7 +60,8 @@ async def look(url: str, flags: list[str], widths: list[int], root: str | None) 
         return seen
 
 
-async def _resize(page: chromium.Page, width: int, height: int) -> None:
+async def resize(page: chromium.Page, width: int, height: int) -> None:
+    """Give the window another size; a narrow one is a phone's."""
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     await page.call("Emulation.setDeviceMetricsOverride", **size)
 
