@@ -1,5 +1,6 @@
 """How the endpoint answers: JSON where nothing is streamed, and nothing is kept for resuming."""
 
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import get_type_hints
@@ -37,6 +38,25 @@ async def test_the_product_answers_in_json(serve: Serve, index: Index) -> None:
         assert response.status_code == 200
         assert response.headers["content-type"] == "application/json"
         assert "result" in response.json()
+
+
+async def test_an_answer_is_put_into_json_once_and_no_span_is_described(
+    serve: Serve, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FastMCP would do the one three times, and the other for nobody; each costs a call much."""
+    index({"a.py": "1"}, "main")
+
+    def dear(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("fastmcp.tools.base.default_serializer", dear)
+    monkeypatch.setattr("fastmcp.server.telemetry._build_server_span_attrs", dear)
+    monkeypatch.setattr("fastmcp.server.telemetry.get_session_span_attributes", dear)
+    body, headers = stateless("tools/call", READ)
+    async with serve() as client:
+        result = (await client.post("/mcp", json=body, headers=headers)).json()["result"]
+    assert not result.get("isError")
+    assert json.loads(result["content"][0]["text"]) == result["structuredContent"]
 
 
 async def test_no_tool_of_the_product_could_stream(

@@ -12,11 +12,11 @@ def test_text_is_off_with_a_reason_until_an_index_opens(
     context: ApplicationContext, index: Index
 ) -> None:
     before = Capabilities.of(context)
-    assert not before.has("text")
+    assert not before.text.on
     assert before.text.reason
     index({"a.py": "1"}, "main")
     after = Capabilities.of(context)
-    assert after.has("text")
+    assert after.text.on
     assert after.text.reason is None
 
 

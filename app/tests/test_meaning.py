@@ -63,7 +63,7 @@ def paths(results: Results) -> list[str]:
 
 def test_meaning_finds_what_words_do_not_and_both_are_joined(indexed: Indexed, model: Path) -> None:
     context = indexed(model)
-    assert Capabilities.of(context).has("semantic")
+    assert Capabilities.of(context).semantic.on
     assert paths(search(context, QUESTION, by_meaning))[0] == "auth.py"
     assert paths(search(indexed(None), QUESTION, by_words)) == ["words.py"]
     assert {"words.py", "auth.py"} <= set(paths(search(context, QUESTION, by_words)))

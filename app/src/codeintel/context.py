@@ -41,6 +41,12 @@ class ApplicationContext:
         """Say whether tools can answer, after a look at `indexes`."""
         return bool(indexes.ready) and not self.draining.is_set()
 
+    def works(self) -> set[str]:
+        """Return the names of the capabilities that are on: those that an index has."""
+        ready = self.indexes.scan().ready.values()
+        found = set[str]().union(*(info.capabilities for info in ready))
+        return found - {"semantic"} if self.encoder.reason is not None else found
+
 
 @dataclass(frozen=True, slots=True)
 class Capability:
@@ -70,10 +76,11 @@ class Capabilities:
     def of(cls, context: ApplicationContext) -> "Capabilities":
         """Find out what works; only files that are new are opened for it."""
         indexes = context.indexes.scan()
-        found = set[str]().union(*(info.capabilities for info in indexes.ready.values()))
+        found = context.works()
         reasons = dict(_WHEN_OFF)
-        if "semantic" in found and context.encoder.reason is not None:
-            found.remove("semantic")
+        if context.encoder.reason is not None and any(
+            "semantic" in info.capabilities for info in indexes.ready.values()
+        ):
             reasons["semantic"] = context.encoder.reason
         return cls(
             version=context.version,
@@ -85,10 +92,6 @@ class Capabilities:
             },
             generations=tuple((name, info.generation) for name, info in indexes.ready.items()),
         )
-
-    def has(self, name: str) -> bool:
-        """Say whether the capability called `name` is on."""
-        return dict(self)[name].on
 
     def __iter__(self) -> Iterator[tuple[str, Capability]]:
         """Yield (name, capability), in the order in which they build on each other."""

@@ -11,14 +11,13 @@ from fastmcp.exceptions import ToolError
 from fastmcp.prompts import Prompt
 from fastmcp.server.auth import AuthProvider
 from fastmcp.server.transforms import GetToolNext, Transform
-from fastmcp.tools import Tool
+from fastmcp.tools import Tool, ToolResult
 from fastmcp.utilities.versions import VersionSpec
-from mcp_types import (
-    ToolAnnotations,
-)
+from mcp_types import TextContent, ToolAnnotations
+from pydantic_core import to_json, to_jsonable_python
 
 from codeintel.calls import Calls
-from codeintel.context import ApplicationContext, Capabilities
+from codeintel.context import ApplicationContext
 from codeintel.errors import CodeintelError
 from codeintel.metrics import Metrics
 from codeintel.prompt import explore
@@ -60,9 +59,9 @@ class CapabilityGate(Transform):
 
     async def list_tools(self, tools: Sequence[Tool]) -> Sequence[Tool]:
         """Return the tools that work now."""
-        capabilities = Capabilities.of(self._context)
+        works = self._context.works()
         needs = ((tool, self._tools[tool.name][1]) for tool in tools)
-        return [tool for tool, need in needs if need is None or capabilities.has(need)]
+        return [tool for tool, need in needs if need is None or need in works]
 
     async def get_tool(
         self,
@@ -73,7 +72,7 @@ class CapabilityGate(Transform):
     ) -> Tool | None:
         """Return the tool if it works now."""
         tool, need = self._tools.get(name, (None, None))
-        return tool if need is None or Capabilities.of(self._context).has(need) else None
+        return tool if need is None or need in self._context.works() else None
 
 
 def shorten(schema: dict[str, Any]) -> dict[str, Any]:
@@ -107,8 +106,8 @@ def build_server(
         auth=auth,
         request_state_security=shared_security(context.settings),
     )
-    # Nothing here exports spans, and making them costs a call a twentieth.
-    fastmcp.settings.telemetry_mode = "off"
+    # Nothing here exports spans. "off" would gather their attributes, for a twelfth of a call.
+    fastmcp.settings.telemetry_mode = "propagation_only"
     gate = CapabilityGate(context)
     schemas: dict[str, dict[str, Any]] = {}
     for function, title, need in Tools(context).table():
@@ -131,17 +130,22 @@ def build_server(
 
 
 def _told(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let the messages of expected failures through the masking of errors."""
+    """Let the messages of expected failures through the masking of errors.
+
+    The answer is put into JSON here, once: FastMCP would do that three times.
+    """
 
     @wraps(function)
-    def told(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401
+    def told(*arguments: Any, **named: Any) -> ToolResult:  # noqa: ANN401
         try:
-            return function(*arguments, **named)
+            answer = to_jsonable_python(function(*arguments, **named))
         except CodeintelError as error:
             raise ToolError(str(error), log_level=logging.DEBUG) from error
+        text = TextContent(type="text", text=to_json(answer).decode())
+        return ToolResult(content=[text], structured_content=answer)
 
     @wraps(function)
-    async def at_once(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401
+    async def at_once(*arguments: Any, **named: Any) -> ToolResult:  # noqa: ANN401
         return told(*arguments, **named)
 
     # FastMCP calls a plain function in a thread.
