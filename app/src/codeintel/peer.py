@@ -6,6 +6,8 @@ from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
+from codeintel.auth.store import digest
+
 FORWARDING_HEADERS = ("x-forwarded-for", "x-forwarded-proto", "forwarded", "x-real-ip", "via")
 
 
@@ -40,11 +42,12 @@ def client_key(scope: Scope) -> str | None:
 
     That is the token where authentication has verified one, else the address. A token that merely
     stands in the request would be a new client with each made-up one, and so would be each of the
-    2^64 addresses that IPv6 gives to one network.
+    2^64 addresses that IPv6 gives to one network. Of the token only a digest: where a shared store
+    counts, it keeps the keys.
     """
     user = scope.get("user")
     if isinstance(user, AuthenticatedUser):
-        return f"token {user.access_token.token}"
+        return f"token {digest(user.access_token.token).hex()}"
     client = scope.get("client")
     if client is None:
         return None
