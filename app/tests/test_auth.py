@@ -14,7 +14,7 @@ from codeintel.app import create_app
 from codeintel.auth import build_auth, consent, owner
 from codeintel.auth.passwords import hash_password
 from codeintel.auth.store import FILE, AuthStore
-from codeintel.auth.tokens import add_token, revoke_token
+from codeintel.auth.tokens import NamedTokens, add_token, revoke_token
 from codeintel.errors import CodeintelError
 from codeintel.settings import Settings
 from pydantic import SecretStr
@@ -429,6 +429,15 @@ async def test_a_named_token_ends_by_itself(client: OAuthClient, owned: Settings
     assert (await client.call(token)).status_code == 401
     headers = {"Authorization": f"Bearer {token}"}
     assert (await client.http.get("/api/capz", headers=headers)).status_code == 401
+
+
+async def test_a_named_token_lets_in_when_its_use_cannot_be_noted(owned: Settings) -> None:
+    store = AuthStore(owned.state_dir)
+    token = add_token(store, "script", None)
+    store.database.execute("PRAGMA query_only = ON")  # as a full disk would
+    found = await NamedTokens(store, ORIGIN).verify_token(token)
+    assert found is not None
+    assert found.client_id == "script"
 
 
 async def test_tokens_alone(owned: Settings, run: Run) -> None:
