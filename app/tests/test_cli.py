@@ -196,6 +196,38 @@ def test_tokens_and_sessions(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "0 clients" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "bind", ["0.0.0.0:8000", "[::]:8000", ":8000", "192.0.2.1:8000", "localhost.example.com:8000"]
+)
+def test_without_authentication_nobody_else_can_reach_the_server(
+    bind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[str] = []
+    monkeypatch.setattr("codeintel.serving.serve", lambda _app, bind: served.append(bind))
+    assert main(["serve", "--bind", bind]) == 1
+    refused = capsys.readouterr().err
+    assert bind in refused
+    assert "127.0.0.1" in refused
+    assert "CODEINTEL_ALLOW_PUBLIC_WITHOUT_AUTH" in refused
+    assert refused.count("\n") == 1
+    assert not served
+    monkeypatch.setenv("CODEINTEL_ALLOW_PUBLIC_WITHOUT_AUTH", "true")
+    assert main(["serve", "--bind", bind]) == 0
+    assert served == [bind]
+
+
+@pytest.mark.parametrize(
+    "bind", ["127.0.0.1:8000", "[::1]:8000", "::1:8000", "localhost:8000", "unix:/run/x.sock"]
+)
+def test_without_authentication_this_machine_can(
+    bind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[str] = []
+    monkeypatch.setattr("codeintel.serving.serve", lambda _app, bind: served.append(bind))
+    assert main(["serve", "--bind", bind]) == 0
+    assert served == [bind]
+
+
 def test_a_password_is_hashed_and_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
