@@ -52,6 +52,14 @@ def client(http: httpx2.AsyncClient) -> OAuthClient:
     return OAuthClient(http)
 
 
+def at(client: OAuthClient, address: str) -> OAuthClient:
+    """Return the same client with another browser, at another address."""
+    app = client.http._transport.app  # type: ignore[attr-defined]
+    transport = httpx2.ASGITransport(app, client=(address, 5))
+    http = httpx2.AsyncClient(transport=transport, base_url=ORIGIN)
+    return OAuthClient(http, client_id=client.client_id)
+
+
 async def test_the_whole_way_in_and_out(client: OAuthClient, owned: Settings) -> None:
     assert (await client.register()).status_code == 201
     form = await client.form()
@@ -373,10 +381,42 @@ async def test_guesses_are_few_from_one_address_and_others_go_on(client: OAuthCl
     refused = await client.decide(form)
     assert refused.status_code == 429
     assert int(refused.headers["retry-after"]) > 1
-    elsewhere = httpx2.ASGITransport(client.http._transport.app, client=("192.0.2.7", 5))  # type: ignore[attr-defined]
-    async with httpx2.AsyncClient(transport=elsewhere, base_url=ORIGIN) as http:
-        owner = OAuthClient(http, client_id=client.client_id)
-        assert await owner.code()
+    elsewhere = at(client, "192.0.2.7")
+    assert await elsewhere.code()
+
+
+@pytest.mark.parametrize(
+    "network", ["2001:db8:0:{:x}::1", "198.51.100.{}"], ids=["IPv6 /48", "IPv4 /24"]
+)
+async def test_guesses_from_one_network_leave_others_their_turn(
+    client: OAuthClient, network: str
+) -> None:
+    await client.register()
+    guessers = [at(client, network.format(n)) for n in range(2 * consent.MAX_WAITING)]
+    forms = [await guesser.form() for guesser in guessers]
+    owner = at(client, "203.0.113.1")
+    form = await owner.form()
+    guesses = [
+        asyncio.create_task(guesser.decide(form, "wrong"))
+        for guesser, form in zip(guessers, forms, strict=True)
+    ]
+    await asyncio.sleep(0)  # they come first
+    assert (await owner.decide(form)).status_code == 200
+    statuses = [guess.status_code for guess in await asyncio.gather(*guesses)]
+    assert statuses.count(403) == consent.MAX_NEIGHBOURS
+    assert statuses.count(429) == len(guesses) - consent.MAX_NEIGHBOURS
+
+
+async def test_who_did_not_get_a_turn_has_not_tried(
+    client: OAuthClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await client.register()
+    form = await client.form()
+    with monkeypatch.context() as full:
+        full.setattr(consent, "MAX_WAITING", 0)
+        statuses = {(await client.decide(form)).status_code for _ in range(11)}
+    assert statuses == {429}
+    assert (await client.decide(form)).status_code == 200
 
 
 async def test_strangers_cannot_fill_the_store(
@@ -395,9 +435,12 @@ async def test_strangers_cannot_fill_the_store(
     assert (await client.register(redirect_uris=[CALLBACK] * 11)).status_code == 400
 
 
-async def test_hashing_does_not_hold_up_others(client: OAuthClient) -> None:
+async def test_hashing_does_not_hold_up_others(
+    client: OAuthClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await client.register()
     form = await client.form()
+    monkeypatch.setattr(consent, "MAX_NEIGHBOURS", 4)
     deciding = [asyncio.create_task(client.decide(form, "wrong")) for _ in range(4)]
     began = time.perf_counter()
     answered = 0

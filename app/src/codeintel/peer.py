@@ -57,6 +57,21 @@ def client_key(scope: Scope) -> str | None:
     return f"address {address or client[0]}"
 
 
+def network_key(scope: Scope) -> str | None:
+    """Return whose neighbours may be the same somebody; None for this machine, as above.
+
+    That is the /24 of IPv4 and the /48 of IPv6, which one site gets.
+    """
+    client = scope.get("client")
+    if client is None:
+        return None
+    address = _parse_address(client[0])
+    if address is None:
+        return str(client[0])
+    host_bits = 80 if isinstance(address, IPv6Address) else 8
+    return f"IPv{address.version} {int(address) >> host_bits:x}"
+
+
 def _parse_address(host: str) -> IPv4Address | IPv6Address | None:
     """Return an address, one of IPv4 also where IPv6 wraps it; None for what is no address."""
     try:

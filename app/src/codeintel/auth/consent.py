@@ -7,6 +7,7 @@ import json
 import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
 from hashlib import sha256
 from html import escape
@@ -15,12 +16,13 @@ from limits import RateLimitItemPerMinute
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
+from starlette.types import Scope
 
 from codeintel.auth.passwords import is_password
 from codeintel.auth.redirects import is_loopback, target_of
 from codeintel.errors import CodeintelError
 from codeintel.limiter import Limiter, RateLimitError
-from codeintel.peer import client_key
+from codeintel.peer import client_key, network_key
 
 PATH = "/consent"
 
@@ -29,8 +31,11 @@ SECONDS_TO_DECIDE = 600
 ATTEMPTS = RateLimitItemPerMinute(10, 10)
 """Passwords that one address may try; others go on, among them the owner's."""
 
-MAX_WAITING = 20
+MAX_WAITING = 100
 """Passwords that may wait for their turn: one is hashed at a time, which takes 0.1 s and 32 MiB."""
+
+MAX_NEIGHBOURS = 2
+"""How many of them may be of one network, so that the owner's, from elsewhere, gets a turn."""
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +126,7 @@ class Consent:
         self._deny = deny
         self._attempts = Limiter(ATTEMPTS, "password", name="password")
         self._turn = asyncio.Semaphore(1)
-        self._waiting = 0
+        self._waiting = Counter[str | None]()
         secure = public_url.startswith("https:")
         self._cookie = "__Host-codeintel-consent" if secure else "codeintel-consent"
         self._secure = secure
@@ -162,9 +167,7 @@ class Consent:
         if fields.get("decision") != "allow":
             return _back("Not let in", asked, self._deny(asked))
         try:
-            if (client := client_key(request.scope)) is not None:
-                await self._attempts.count(client)
-            right = await self._is_right(fields.get("password", ""))
+            right = await self._is_right(fields.get("password", ""), request.scope)
         except RateLimitError as excess:
             response = _note("Too many passwords", f"Wait {excess.wait} seconds.", 429)
             response.headers["Retry-After"] = str(excess.wait)
@@ -175,15 +178,19 @@ class Consent:
         logger.info("the owner let in %s, back to %s", asked.client_id, asked.redirect_uri)
         return _back("Let in", asked, self._admit(asked))
 
-    async def _is_right(self, password: str) -> bool:
-        if self._waiting >= MAX_WAITING:
+    async def _is_right(self, password: str, scope: Scope) -> bool:
+        network = network_key(scope)
+        if self._waiting[network] >= MAX_NEIGHBOURS or self._waiting.total() >= MAX_WAITING:
             raise RateLimitError("too many passwords at a time", 5)
-        self._waiting += 1
+        self._waiting[network] += 1
         try:
             async with self._turn:
+                # Only now: who was turned away has not tried.
+                if (client := client_key(scope)) is not None:
+                    await self._attempts.count(client)
                 return await asyncio.to_thread(is_password, password[:1000], self._password_hash)
         finally:
-            self._waiting -= 1
+            self._waiting -= Counter([network])  # which drops what has come to nothing
 
     def _form(
         self, asked: ConsentRequest, sealed: str, browser: str, *, wrong: bool = False
