@@ -365,6 +365,44 @@ async def test_only_the_browser_that_was_asked_can_answer(
     assert "code=" not in answer.text
 
 
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/authorize", "client_id"),
+        ("/authorize", "state"),
+        ("/token", "client_id"),
+        ("/token", "code"),
+        ("/token", "code_verifier"),
+        ("/revoke", "token"),
+        ("/consent", "request"),
+        ("/consent", "proof"),
+        ("/consent", "password"),
+    ],
+)
+async def test_half_a_character_is_the_fault_of_the_client(
+    client: OAuthClient, path: str, name: str
+) -> None:
+    """Parts of a form may choose a charset, in which good bytes are text that has no bytes."""
+    await client.register()
+    form = await client.form() | {
+        "client_id": client.client_id,
+        "grant_type": "authorization_code",
+        "redirect_uri": CALLBACK,
+        "response_type": "code",
+        "code_challenge": "x",
+        "code": await client.code(),
+        "code_verifier": client.verifier,
+        name: "+2AA-",
+    }
+    parts = "".join(
+        f'--x\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
+        for key, value in form.items()
+    )
+    headers = {"Origin": ORIGIN, "Content-Type": "Multipart/Form-Data; boundary=x; charset=utf-7"}
+    answer = await client.http.post(path, content=f"{parts}--x--\r\n", headers=headers)
+    assert answer.status_code == 415
+
+
 async def test_a_request_that_was_not_sealed_here_is_none(client: OAuthClient) -> None:
     await client.register()
     sealed = (await client.authorize()).headers["location"].partition("request=")[2]
