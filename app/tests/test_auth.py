@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
@@ -140,7 +141,7 @@ async def test_the_owner_may_say_no(client: OAuthClient) -> None:
     await client.register()
     answer = query_of(await client.decide(await client.form() | {"decision": "deny"}, ""))
     assert answer["error"] == "access_denied"
-    assert answer["state"] == client.state
+    assert (answer["state"], answer["iss"]) == (client.state, ORIGIN)
     assert "code" not in answer
 
 
@@ -236,7 +237,17 @@ async def test_a_wrong_request_goes_back_as_an_error(
     await client.register()
     answer = await client.authorize(**changes)
     assert answer.headers["location"].startswith(f"{CALLBACK}?")
-    assert query_of(answer)["error"] == error
+    told = query_of(answer)
+    assert told["error"] == error
+    assert (told["state"], told["iss"]) == (client.state, ORIGIN)
+
+
+async def test_an_issuer_in_the_callback_gives_way(client: OAuthClient) -> None:
+    client.callback = f"{CALLBACK}?iss=https://evil.example"
+    await client.register()
+    allowed = await client.decide(await client.form())
+    for answer in (allowed, await client.authorize(code_challenge=None)):
+        assert parse_qs(urlsplit(leads_to(answer)).query)["iss"] == [ORIGIN]
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,16 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 from fastmcp.server.auth import AccessToken
 from fastmcp.server.auth.auth import OAuthProvider, TokenHandler
 from fastmcp.server.auth.oauth_proxy.models import ProxyDCRClient
+from fastmcp.server.auth.redirect_validation import build_client_redirect
+from mcp.server.auth.handlers.authorize import AuthorizationHandler
 from mcp.server.auth.handlers.metadata import MetadataHandler
 from mcp.server.auth.handlers.token import TokenErrorResponse
 from mcp.server.auth.json_response import PydanticJSONResponse
@@ -24,7 +28,6 @@ from mcp.server.auth.provider import (
     RefreshToken,
     RegistrationError,
     TokenError,
-    construct_redirect_uri,
 )
 from mcp.server.auth.routes import build_metadata, cors_middleware
 from mcp.server.auth.settings import ClientRegistrationOptions, RevocationOptions
@@ -173,8 +176,10 @@ class OwnerProvider(OAuthProvider):
         return self._back(asked, error="access_denied", error_description="the owner said no")
 
     def _back(self, asked: ConsentRequest, **answer: str) -> str:
-        issuer = str(self.issuer_url)
-        return construct_redirect_uri(asked.redirect_uri, **answer, state=asked.state, iss=issuer)
+        if asked.state is not None:
+            answer["state"] = asked.state
+        url: str = build_client_redirect(asked.redirect_uri, answer, iss=str(self.issuer_url))
+        return url
 
     # Codes and tokens.
 
@@ -323,9 +328,9 @@ class OwnerProvider(OAuthProvider):
     def get_routes(self, mcp_path: str | None = None) -> list[Route]:
         """Return the routes of FastMCP, with what is missing there.
 
-        "none" among the ways to authenticate, which Claude looks for; issuer identification; the
-        metadata of the resource at the root too; the resource that a token is asked for; and the
-        revocation by clients without a secret.
+        "none" among the ways to authenticate, which Claude looks for; issuer identification, of
+        errors too; the metadata of the resource at the root too; the resource that a token is asked
+        for; and the revocation by clients without a secret.
         """
         routes = super().get_routes(mcp_path)
         metadata = build_metadata(self._origin, None, self._registration, self._revocation)
@@ -338,8 +343,9 @@ class OwnerProvider(OAuthProvider):
         authenticator = ClientAuthenticator(self)
         token = _Token(provider=self, client_authenticator=authenticator)
         revocation = _Revocation(self, authenticator)
-        ours = {
+        ours: dict[str, Callable[..., Any]] = {
             "/.well-known/oauth-authorization-server": described,
+            "/authorize": _Authorization(self).handle,
             "/token": cors_middleware(token.handle, ["POST", "OPTIONS"]),
             "/revoke": cors_middleware(revocation.handle, ["POST", "OPTIONS"]),
         }
@@ -384,6 +390,20 @@ class _Documented(ProxyDCRClient):
         if not is_allowed(str(uri), self.extra):
             raise InvalidRedirectUriError(f"{str(uri)[:200]} is not allowed")
         return uri
+
+
+class _Authorization(AuthorizationHandler):
+    """The SDK's authorization endpoint, which does not say who sends the browser back."""
+
+    provider: OwnerProvider
+
+    async def handle(self, request: Request) -> Response:
+        answer = await super().handle(request)
+        url = answer.headers.get("location", "")
+        if "error" in parse_qs(urlsplit(url).query):
+            issuer = str(self.provider.issuer_url)
+            answer.headers["location"] = build_client_redirect(url, {}, iss=issuer)
+        return answer
 
 
 class _Token(TokenHandler):
