@@ -1,6 +1,7 @@
 """The owner's way in, and every other way, which leads nowhere."""
 
 import asyncio
+import base64
 import re
 import sqlite3
 import time
@@ -18,6 +19,7 @@ from codeintel.auth.store import FILE, AuthStore
 from codeintel.auth.tokens import NamedTokens, add_token, revoke_token
 from codeintel.errors import CodeintelError
 from codeintel.settings import Settings
+from cryptography.fernet import Fernet
 from pydantic import SecretStr
 from starlette.applications import Starlette
 
@@ -417,8 +419,20 @@ async def test_half_a_character_is_the_fault_of_the_client(
 async def test_a_request_that_was_not_sealed_here_is_none(client: OAuthClient) -> None:
     await client.register()
     sealed = (await client.authorize()).headers["location"].partition("request=")[2]
-    body, _, mac = sealed.partition(".")
-    for wrong in ("", ".", "x", f"{body}.", f"{body}.{'0' * 64}", f"{body[:-2]}.{mac}", f"é.{mac}"):
+    assert (await client.http.get("/consent", params={"request": sealed})).status_code == 200
+    changed = sealed[:60] + ("A" if sealed[60] != "A" else "B") + sealed[61:]
+    asked = consent.ConsentRequest(
+        client_id=client.client_id,
+        name="",
+        redirect_uri=CALLBACK,
+        explicit=True,
+        scopes=[],
+        challenge="",
+    )
+    plain = asked.model_dump_json().encode()
+    bare = base64.urlsafe_b64encode(plain).decode()
+    other = Fernet(Fernet.generate_key()).encrypt(plain).decode()
+    for wrong in ("", ".", "x", bare, other, changed, sealed[:-2], f"é{sealed}"):
         assert (await client.http.get("/consent", params={"request": wrong})).status_code == 400
 
 
@@ -480,8 +494,58 @@ async def test_strangers_cannot_fill_the_store(
     [count] = store.database.execute("SELECT count(*) FROM clients").fetchone()
     assert count == 1 + 3
     assert (await client.refresh(tokens["refresh_token"])).status_code == 200
+    assert (await client.register(client_name="x" * 3000)).status_code == 201
+    assert (await client.authorize()).headers["location"].startswith(f"{ORIGIN}/consent?")
+    too_long = query_of(await client.authorize(state="x" * 4000))
+    assert (too_long["error"], too_long["error_description"]) == (
+        "invalid_request",
+        "the request is too long",
+    )
     assert (await client.register(client_name="x" * 5000)).status_code == 400
     assert (await client.register(redirect_uris=[CALLBACK] * 11)).status_code == 400
+
+
+async def test_a_flood_of_registrations_harms_nobody_elsewhere(
+    client: OAuthClient, owned: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codeintel.auth.store.MAX_STRANGERS", 20)
+    owner = at(client, "203.0.113.1")
+    await owner.register()
+    for n in range(10):
+        stranger = at(client, f"198.51.{n}.1")
+        for _ in range(1 + 20 * (n == 0)):
+            await stranger.register()
+    store = AuthStore(owned.state_dir)
+    store.sweep()
+    [count] = store.database.execute("SELECT count(*) FROM clients").fetchone()
+    assert count == 20
+    assert (await owner.exchange(await owner.code())).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["none", "client_secret_post"])
+async def test_a_client_that_is_crowded_out_while_the_owner_thinks_gets_in(
+    client: OAuthClient, owned: Settings, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr("codeintel.auth.store.MAX_STRANGERS", 3)
+    secret = (await client.register(token_endpoint_auth_method=method)).json().get("client_secret")
+    form = await client.form()
+    for _ in range(4):
+        await OAuthClient(client.http).register()
+    AuthStore(owned.state_dir).sweep()
+    assert (await client.authorize()).status_code == 400
+    answer = query_of(await client.decide(form))
+    tokens = await client.exchange(answer["code"], client_secret=secret)
+    assert tokens.status_code == 200
+    AuthStore(owned.state_dir).sweep()
+    assert (await client.authorize()).status_code == 302
+    # The browser, and the logs of what it asks for, learn no secret.
+    assert secret is None or secret.encode() not in base64.urlsafe_b64decode(form["request"])
+
+
+def test_a_store_of_an_older_release_goes_on(tmp_path: Path) -> None:
+    AuthStore(tmp_path).database.execute("ALTER TABLE clients DROP COLUMN network")
+    for _ in range(2):
+        assert AuthStore(tmp_path).database.execute("SELECT network FROM clients").fetchall() == []
 
 
 async def test_hashing_does_not_hold_up_others(

@@ -61,8 +61,9 @@ def callback(edge: Edge) -> str:
     return f"{edge().public_url}/auth/callback"
 
 
-async def register(url: str, uri: str) -> httpx2.Response:
-    async with httpx2.AsyncClient() as client:
+async def register(url: str, uri: str, address: str = "127.0.0.1") -> httpx2.Response:
+    transport = httpx2.AsyncHTTPTransport(local_address=address)
+    async with httpx2.AsyncClient(transport=transport) as client:
         about = {"redirect_uris": [uri], "token_endpoint_auth_method": "none"}
         return await client.post(url.replace("/mcp", "/register"), json=about)
 
@@ -345,6 +346,19 @@ async def test_strangers_give_way(edge: Edge, monkeypatch: pytest.MonkeyPatch) -
             assert answers == [400, 302, 302]
             # Who was let in stays.
             assert (await refresh(url, await tokens_of(storage, url))).status_code == 200
+
+
+async def test_a_flood_of_registrations_harms_nobody_elsewhere(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oidc, "MAX_STRANGERS", 3)
+    with provider(callback(edge)) as (issuer, _):
+        async with serving(edge(issuer, ALICE)) as url:
+            mine = (await register(url, ELSEWHERE)).json()["client_id"]
+            for address in ["127.0.1.1"] * 4 + ["127.0.2.1"]:
+                await register(url, ELSEWHERE, address)
+            last = await Browser("alice").visit(begin(url, mine), until=ELSEWHERE)
+            assert "code=" in last.headers["location"]
 
 
 async def test_strangers_leave_little(edge: Edge) -> None:

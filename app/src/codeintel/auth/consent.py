@@ -3,24 +3,23 @@
 import asyncio
 import base64
 import hmac
-import json
 import logging
 import secrets
-import time
 from collections import Counter
 from collections.abc import Callable
 from hashlib import sha256
 from html import escape
 
+from cryptography.fernet import Fernet, InvalidToken
 from limits import RateLimitItemPerMinute
-from pydantic import BaseModel, ValidationError
+from mcp.shared.auth import OAuthClientInformationFull
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import Scope
 
 from codeintel.auth.passwords import is_password
 from codeintel.auth.redirects import is_loopback, target_of
-from codeintel.errors import CodeintelError
 from codeintel.limiter import Limiter, RateLimitError
 from codeintel.peer import client_key, network_key
 
@@ -94,17 +93,17 @@ _NOTE = """<h1>{title}</h1>
 
 
 class ConsentRequest(BaseModel):
-    """What a client has asked for, as `Consent.seal` hands it to the browser and gets it back."""
+    """What a client has asked for; travels with the browser, which cannot read it."""
 
     client_id: str
+    client: OAuthClientInformationFull | None = None  # as registered; others may crowd it out
     name: str
     redirect_uri: str
     explicit: bool
-    state: str | None
+    state: str | None = None
     scopes: list[str]
     challenge: str
-    resource: str | None
-    expires: int
+    resource: str | None = None
 
 
 class Consent:
@@ -120,6 +119,7 @@ class Consent:
     ) -> None:
         """Ask at `public_url`; `admit` and `deny` return where to send the browser."""
         self._key = key
+        self._seal = Fernet(base64.urlsafe_b64encode(key))
         self._public_url = public_url
         self._password_hash = password_hash
         self._admit = admit
@@ -133,7 +133,8 @@ class Consent:
 
     def url(self, request: ConsentRequest) -> str:
         """Return the address of the page that asks about `request`."""
-        return f"{self._public_url}{PATH}?request={self._seal(request)}"
+        sealed = self._seal.encrypt(request.model_dump_json(exclude_none=True).encode())
+        return f"{self._public_url}{PATH}?request={sealed.decode()}"
 
     async def page(self, request: Request) -> Response:
         """Show who asks for what (GET)."""
@@ -161,8 +162,8 @@ class Consent:
         sealed = fields.get("request", "")
         asked = self._unseal(sealed)
         browser = request.cookies.get(self._cookie, "")
-        proof = self._proof(browser, sealed)
-        if asked is None or not _same(fields.get("proof", ""), proof):
+        proof = self._proof(browser, sealed).encode()
+        if asked is None or not hmac.compare_digest(fields.get("proof", "").encode(), proof):
             return _over()
         if fields.get("decision") != "allow":
             return _back("Not let in", asked, self._deny(asked))
@@ -207,24 +208,15 @@ class Consent:
         return _html("Let a client in?", html, 403 if wrong else 200)
 
     def _proof(self, browser: str, sealed: str) -> str:
-        return _mac(self._key, f"browser {browser} {sealed}")
-
-    def _seal(self, request: ConsentRequest) -> str:
-        body = base64.urlsafe_b64encode(request.model_dump_json().encode()).decode().rstrip("=")
-        return f"{body}.{_mac(self._key, f'request {body}')}"
+        return hmac.new(self._key, f"browser {browser} {sealed}".encode(), sha256).hexdigest()
 
     def _unseal(self, sealed: str) -> ConsentRequest | None:
-        """Return what was sealed; None for what was not, or is over."""
-        body, _, mac = sealed.partition(".")
-        if not _same(mac, _mac(self._key, f"request {body}")):
-            return None
+        """Return what was sealed; None for what was not, by this release, or is over."""
         try:
-            asked = ConsentRequest.model_validate(
-                json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-            )
-        except (ValueError, ValidationError) as error:
-            raise CodeintelError("what was sealed does not open") from error
-        return asked if asked.expires > time.time() else None
+            asked = self._seal.decrypt(sealed, SECONDS_TO_DECIDE)
+            return ConsentRequest.model_validate_json(asked)
+        except (InvalidToken, ValueError):
+            return None
 
 
 def _over() -> HTMLResponse:
@@ -255,11 +247,3 @@ def _html(title: str, body: str, status: int) -> HTMLResponse:
 def _back(title: str, asked: ConsentRequest, url: str) -> HTMLResponse:
     target = escape(target_of(asked.redirect_uri))
     return _html(title, _BACK.format(title=title, url=escape(url), target=target), 200)
-
-
-def _mac(key: bytes, text: str) -> str:
-    return hmac.new(key, text.encode(), sha256).hexdigest()
-
-
-def _same(one: str, other: str) -> bool:
-    return hmac.compare_digest(one.encode(), other.encode())

@@ -8,7 +8,7 @@ import asyncio
 import json
 import logging
 import time
-from collections import OrderedDict
+from collections import Counter
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -28,6 +28,7 @@ from fastmcp.server.auth.oauth_proxy.upstream import AsyncOAuth2Client, OAuthErr
 from fastmcp.server.auth.oidc_proxy import OIDCConfiguration, OIDCProxy
 from fastmcp.server.auth.providers.jwt import JWTVerifier
 from fastmcp.server.auth.redirect_validation import build_client_redirect
+from fastmcp.server.dependencies import get_http_request
 from fastmcp.utilities.auth import decode_jwt_header
 from key_value.aio.stores.filetree import (
     FileTreeStore,
@@ -59,7 +60,9 @@ from codeintel.auth.documents import Documents
 from codeintel.auth.oidc_state import open_folder, read_secret, sessions_in
 from codeintel.auth.origin import parse_origin
 from codeintel.auth.redirects import is_allowed
+from codeintel.auth.store import MAX_STRANGERS
 from codeintel.errors import CodeintelError
+from codeintel.peer import network_key
 from codeintel.settings import PREFIX, Settings
 
 ALGORITHMS = frozenset(
@@ -87,9 +90,6 @@ MAX_VERIFIED = 1_000
 
 STRANGER_SECONDS = 7 * 24 * 3600
 """How long a client that nobody has let in is remembered: anybody may register."""
-
-MAX_STRANGERS = 1_000
-"""Such clients at once; the oldest give way."""
 
 MAX_REQUEST = 4_000
 """Characters of what a stranger can have remembered."""
@@ -325,7 +325,7 @@ class OidcProxy(OIDCProxy):
         self._files = _files(sessions_in(folder))
         self._cull_due = 0.0
         self._culling: asyncio.Task[None] | None = None
-        self._strangers: OrderedDict[str, None] = OrderedDict()
+        self._strangers: dict[str, str | None] = {}  # and where they registered
         self._next_try: dict[str, float] = {}
         self._verified: dict[str, tuple[AccessToken, float]] = {}
         super().__init__(
@@ -400,9 +400,11 @@ class OidcProxy(OIDCProxy):
         name = client_info.client_id
         if stored := await self._client_store.get(key=name):
             await self._client_store.put(key=name, value=stored, ttl=STRANGER_SECONDS)
-        self._strangers[name] = None
+        self._strangers[name] = network_key(get_http_request().scope)
         if len(self._strangers) > MAX_STRANGERS:
-            oldest, _ = self._strangers.popitem(last=False)
+            [(crowd, _)] = Counter(self._strangers.values()).most_common(1)
+            oldest = next(one for one, network in self._strangers.items() if network == crowd)
+            del self._strangers[oldest]
             await self._client_store.delete(key=oldest)
         self._cull()
 

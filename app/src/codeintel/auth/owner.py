@@ -13,6 +13,7 @@ from fastmcp.server.auth import AccessToken
 from fastmcp.server.auth.auth import OAuthProvider, TokenHandler
 from fastmcp.server.auth.oauth_proxy.models import ProxyDCRClient
 from fastmcp.server.auth.redirect_validation import build_client_redirect
+from fastmcp.server.dependencies import get_http_request
 from mcp.server.auth.handlers.authorize import AuthorizationHandler
 from mcp.server.auth.handlers.metadata import MetadataHandler
 from mcp.server.auth.handlers.token import TokenErrorResponse
@@ -37,11 +38,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from codeintel.auth.consent import PATH, SECONDS_TO_DECIDE, Consent, ConsentRequest
+from codeintel.auth.consent import PATH, Consent, ConsentRequest
 from codeintel.auth.documents import Documents
 from codeintel.auth.origin import parse_origin
 from codeintel.auth.redirects import is_allowed, is_same_program
 from codeintel.auth.store import AuthStore, digest
+from codeintel.peer import network_key
 
 SUBJECT = "owner"
 
@@ -126,9 +128,10 @@ class OwnerProvider(OAuthProvider):
         info = client_info.model_dump_json(exclude_none=True)
         if len(info) > MAX_REQUEST:
             raise RegistrationError("invalid_client_metadata", "it is too long")
+        network = network_key(get_http_request().scope)
         self._store.database.execute(
-            "INSERT INTO clients (id, info, created) VALUES (?, ?, ?)",
-            (client_info.client_id, info, int(time.time())),
+            "INSERT INTO clients (id, info, created, network) VALUES (?, ?, ?, ?)",
+            (client_info.client_id, info, int(time.time()), network),
         )
         self._store.sweep()
 
@@ -146,6 +149,7 @@ class OwnerProvider(OAuthProvider):
         client_id = client.client_id or ""
         request = ConsentRequest(
             client_id=client_id,
+            client=client if isinstance(client, _Registered) else None,
             name=" ".join((client.client_name or client_id).split())[:MAX_NAME],
             redirect_uri=str(params.redirect_uri),
             explicit=params.redirect_uri_provided_explicitly,
@@ -153,7 +157,6 @@ class OwnerProvider(OAuthProvider):
             scopes=params.scopes or [],
             challenge=params.code_challenge,
             resource=params.resource,
-            expires=int(time.time()) + SECONDS_TO_DECIDE,
         )
         url = self._consent.url(request)
         if len(url) > 2 * MAX_REQUEST:
@@ -166,10 +169,19 @@ class OwnerProvider(OAuthProvider):
         with self._store.transaction() as database:
             database.execute(
                 "INSERT INTO codes (hash, about, family, expires) VALUES (?, ?, ?, ?)",
-                (digest(code), asked.model_dump_json(), uuid4().hex, now + CODE_SECONDS),
+                (
+                    digest(code),
+                    asked.model_dump_json(exclude={"client"}),
+                    uuid4().hex,
+                    now + CODE_SECONDS,
+                ),
             )
-            admitted = "UPDATE clients SET admitted = ? WHERE id = ?"
-            database.execute(admitted, (now, asked.client_id))
+            if asked.client is not None:
+                database.execute(
+                    "INSERT INTO clients (id, info, created, admitted) VALUES (?1, ?2, ?3, ?3)"
+                    " ON CONFLICT (id) DO UPDATE SET admitted = excluded.admitted",
+                    (asked.client_id, asked.client.model_dump_json(exclude_none=True), now),
+                )
         return self._back(asked, code=code)
 
     def _deny(self, asked: ConsentRequest) -> str:
