@@ -64,7 +64,7 @@ _HEAD = """<!doctype html>
 <body>
 """
 _FORM = """<h1>Let {name} read the code here?</h1>
-<p>It calls itself <strong>{name}</strong>, which anybody can. You will be sent back to
+<p>It calls itself <strong>{name}</strong>, which anybody can{site}. You will be sent back to
 <strong>{target}</strong>{here}. Allow it only if you have just asked for this.</p>
 {wrong}<form method="post" action="/consent">
 <input type="hidden" name="request" value="{request}">
@@ -97,6 +97,7 @@ class ConsentRequest(BaseModel):
 
     client_id: str
     client: OAuthClientInformationFull | None = None  # as registered; others may crowd it out
+    site: str = ""  # of the document that describes it
     name: str
     redirect_uri: str
     explicit: bool
@@ -197,8 +198,10 @@ class Consent:
         self, asked: ConsentRequest, sealed: str, browser: str, *, wrong: bool = False
     ) -> HTMLResponse:
         here = ", a program on the device that you use" if is_loopback(asked.redirect_uri) else ""
+        site = f"; the document that says so is from <strong>{escape(asked.site)}</strong>"
         html = _FORM.format(
             name=escape(asked.name),
+            site=site if asked.site else "",
             target=escape(target_of(asked.redirect_uri)),
             here=here,
             request=escape(sealed),

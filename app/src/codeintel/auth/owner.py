@@ -150,6 +150,7 @@ class OwnerProvider(OAuthProvider):
         request = ConsentRequest(
             client_id=client_id,
             client=client if isinstance(client, _Registered) else None,
+            site=urlsplit(client_id).netloc.rpartition("@")[2],
             name=" ".join((client.client_name or client_id).split())[:MAX_NAME],
             redirect_uri=str(params.redirect_uri),
             explicit=params.redirect_uri_provided_explicitly,
