@@ -227,7 +227,7 @@ class OwnerProvider(OAuthProvider):
 
     async def exchange_authorization_code(
         self,
-        client: OAuthClientInformationFull,  # noqa: ARG002 (of the interface)
+        client: OAuthClientInformationFull,
         authorization_code: AuthorizationCode,
     ) -> OAuthToken:
         """Return the first tokens. Raises TokenError if the code has been spent meanwhile."""
@@ -238,7 +238,7 @@ class OwnerProvider(OAuthProvider):
             if row is None:
                 raise TokenError("invalid_grant", "the code has been used")
             code = authorization_code
-            return self._issue(row[0], code.client_id, code.scopes, code.resource)
+            return self._issue(row[0], client, code.scopes, code.resource)
 
     async def load_refresh_token(
         self, client: OAuthClientInformationFull, refresh_token: str
@@ -269,7 +269,7 @@ class OwnerProvider(OAuthProvider):
 
     async def exchange_refresh_token(
         self,
-        client: OAuthClientInformationFull,  # noqa: ARG002 (of the interface)
+        client: OAuthClientInformationFull,
         refresh_token: RefreshToken,
         scopes: list[str],
     ) -> OAuthToken:
@@ -279,17 +279,21 @@ class OwnerProvider(OAuthProvider):
             row = database.execute(spend, (digest(refresh_token.token),)).fetchone()
             if row is None:
                 raise TokenError("invalid_grant", "the token has been used")
-            return self._issue(row[0], refresh_token.client_id, scopes, refresh_token.resource)
+            return self._issue(row[0], client, scopes, refresh_token.resource)
 
     def _issue(
-        self, family: str, client_id: str, scopes: list[str], resource: str | None
+        self,
+        family: str,
+        client: OAuthClientInformationFull,
+        scopes: list[str],
+        resource: str | None,
     ) -> OAuthToken:
         now = int(time.time())
-        access, refresh = (secrets.token_urlsafe(32) for _ in range(2))
-        for token, kind, seconds in (
-            (access, "access", ACCESS_SECONDS),
-            (refresh, "refresh", REFRESH_SECONDS),
-        ):
+        lives = {"access": ACCESS_SECONDS}
+        if "refresh_token" in client.grant_types:  # a document need not say so
+            lives["refresh"] = REFRESH_SECONDS
+        tokens = {kind: secrets.token_urlsafe(32) for kind in lives}
+        for kind, token in tokens.items():
             self._store.database.execute(
                 "INSERT INTO tokens (hash, kind, family, client, scopes, resource, expires)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -297,16 +301,16 @@ class OwnerProvider(OAuthProvider):
                     digest(token),
                     kind,
                     family,
-                    client_id,
+                    client.client_id,
                     json.dumps(scopes),
                     resource,
-                    now + seconds,
+                    now + lives[kind],
                 ),
             )
         return OAuthToken(
-            access_token=access,
+            access_token=tokens["access"],
             expires_in=ACCESS_SECONDS,
-            refresh_token=refresh,
+            refresh_token=tokens.get("refresh"),
             scope=" ".join(scopes),
         )
 
