@@ -331,8 +331,11 @@ async def test_a_document_that_cannot_be_had_is_the_clients_fault(edge: Edge) ->
     with provider(callback(edge)) as (issuer, _):
         settings = edge(issuer, ALICE).model_copy(update={"client_documents": True})
         async with serving(settings) as url, httpx2.AsyncClient() as client:
-            address = begin(url, "https://client.example:99999/metadata.json")
-            assert (await client.get(address)).status_code == 400
+            name = "https://client.example:99999/metadata.json"
+            assert (await client.get(begin(url, name))).status_code == 400
+            # Who had it once does not lose a session for that.
+            answer = await refresh(url, {"client_id": name, "refresh_token": "x"})
+            assert answer.status_code == 503
 
 
 async def test_strangers_give_way(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:

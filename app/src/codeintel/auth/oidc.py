@@ -20,7 +20,7 @@ from urllib.parse import quote
 import httpx2
 from cryptography.fernet import Fernet
 from fastmcp.server.auth import AccessToken, AuthProvider, TokenVerifier
-from fastmcp.server.auth.auth import PrivateKeyJWTClientAuthenticator, TokenHandler
+from fastmcp.server.auth.auth import TokenHandler
 from fastmcp.server.auth.identity_assertion import normalize_resource_url
 from fastmcp.server.auth.jwt_issuer import derive_jwt_key
 from fastmcp.server.auth.oauth_proxy.models import ProxyDCRClient, UpstreamTokenSet
@@ -36,7 +36,7 @@ from key_value.aio.stores.filetree import (
     FileTreeV1KeySanitizationStrategy,
 )
 from key_value.aio.wrappers.encryption import FernetEncryptionWrapper
-from mcp.server.auth.middleware.client_auth import AuthenticationError, ClientAuthenticator
+from mcp.server.auth.middleware.client_auth import AuthenticationError
 from mcp.server.auth.provider import AccessToken as SdkAccessToken
 from mcp.server.auth.provider import (
     AuthorizationCode,
@@ -56,7 +56,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from codeintel.auth.discovery import NEEDED, WELCOME, discover
-from codeintel.auth.documents import Documents
+from codeintel.auth.documents import Authenticator, Documents
 from codeintel.auth.oidc_state import open_folder, read_secret, sessions_in
 from codeintel.auth.origin import parse_origin
 from codeintel.auth.redirects import is_allowed
@@ -477,14 +477,13 @@ class OidcProxy(OIDCProxy):
         if resource is not None and not self._is_here(str(resource)):
             said = {"error": "invalid_target", "error_description": "that is another server"}
             return JSONResponse(said, 400, {"Cache-Control": "no-store"})
-        authenticator = ClientAuthenticator(self)
-        if self._cimd_manager is not None:
-            authenticator = PrivateKeyJWTClientAuthenticator(
-                self, self._cimd_manager, self.token_endpoint_url
-            )
-        handler = TokenHandler(provider=self, client_authenticator=authenticator)
+        handler = TokenHandler(provider=self, client_authenticator=self._authenticator())
         answer: Response = await handler.handle(request)
         return answer
+
+    def _authenticator(self) -> Authenticator:
+        documents = self._cimd_manager or Documents(enable_cimd=False)
+        return Authenticator(self, documents, self.token_endpoint_url)
 
     def _is_here(self, resource: str) -> bool:
         here = (normalize_resource_url(str(url)) for url in (self._resource_url, self.base_url))
@@ -493,7 +492,7 @@ class OidcProxy(OIDCProxy):
     async def _revoke(self, request: Request) -> Response:
         """RFC 7009; the SDK's own handler does not understand clients that have no secret."""
         try:
-            client = await ClientAuthenticator(self).authenticate_request(request)
+            client = await self._authenticator().authenticate_request(request)
         except AuthenticationError as error:
             said = {"error": "invalid_client", "error_description": error.message}
             return JSONResponse(said, 401)

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from fastmcp.server.auth import AccessToken
 from fastmcp.server.auth.auth import OAuthProvider, TokenHandler
+from fastmcp.server.auth.cimd import ASSERTION_ALGORITHMS
 from fastmcp.server.auth.oauth_proxy.models import ProxyDCRClient
 from fastmcp.server.auth.redirect_validation import build_client_redirect
 from fastmcp.server.dependencies import get_http_request
@@ -18,7 +19,7 @@ from mcp.server.auth.handlers.authorize import AuthorizationHandler
 from mcp.server.auth.handlers.metadata import MetadataHandler
 from mcp.server.auth.handlers.token import TokenErrorResponse
 from mcp.server.auth.json_response import PydanticJSONResponse
-from mcp.server.auth.middleware.client_auth import AuthenticationError, ClientAuthenticator
+from mcp.server.auth.middleware.client_auth import AuthenticationError
 from mcp.server.auth.provider import (
     AccessToken as SdkAccessToken,
 )
@@ -39,7 +40,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from codeintel.auth.consent import PATH, Consent, ConsentRequest
-from codeintel.auth.documents import Documents
+from codeintel.auth.documents import Authenticator, Documents
 from codeintel.auth.origin import parse_origin
 from codeintel.auth.redirects import is_allowed, is_same_program
 from codeintel.auth.store import AuthStore, digest
@@ -356,8 +357,13 @@ class OwnerProvider(OAuthProvider):
         metadata.revocation_endpoint_auth_methods_supported = methods
         metadata.authorization_response_iss_parameter_supported = True
         metadata.client_id_metadata_document_supported = self._documents.enabled
+        if self._documents.enabled:
+            methods.append("private_key_jwt")
+            algorithms = sorted(ASSERTION_ALGORITHMS)
+            metadata.token_endpoint_auth_signing_alg_values_supported = algorithms
+            metadata.revocation_endpoint_auth_signing_alg_values_supported = algorithms
         described = cors_middleware(MetadataHandler(metadata).handle, ["GET", "OPTIONS"])
-        authenticator = ClientAuthenticator(self)
+        authenticator = Authenticator(self, self._documents, str(metadata.token_endpoint))
         token = _Token(provider=self, client_authenticator=authenticator)
         revocation = _Revocation(self, authenticator)
         ours: dict[str, Callable[..., Any]] = {
@@ -445,7 +451,7 @@ class _Token(TokenHandler):
 class _Revocation:
     """The revocation endpoint; the SDK's refuses clients that have no secret."""
 
-    def __init__(self, provider: OwnerProvider, authenticator: ClientAuthenticator) -> None:
+    def __init__(self, provider: OwnerProvider, authenticator: Authenticator) -> None:
         self._provider = provider
         self._authenticator = authenticator
 
