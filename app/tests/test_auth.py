@@ -133,6 +133,8 @@ async def test_the_page_says_who_asks_and_runs_nothing(client: OAuthClient) -> N
     assert "frame-ancestors 'none'" in policy
     assert "form-action 'self';" in policy
     assert page.headers["x-frame-options"] == "DENY"
+    assert page.headers["referrer-policy"] == "same-origin"
+    assert 'name="referrer"' not in page.text
     assert page.headers["cache-control"] == "no-store"
     cookie = page.headers["set-cookie"]
     for part in ("__Host-", "HttpOnly", "Secure", "SameSite=strict", "Path=/"):

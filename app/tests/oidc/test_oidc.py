@@ -120,6 +120,7 @@ async def test_who_is_on_the_list_calls_tools(
     policy = consent.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "frame-ancestors 'none'" in policy
+    assert consent.headers["referrer-policy"] == "same-origin"
 
 
 @pytest.mark.parametrize("person", ["mallory", "forger", ALICE])
@@ -267,6 +268,20 @@ async def test_a_person_can_decline(edge: Edge) -> None:
             browser = Browser("alice", answer="deny")
             assert (await ending(url, browser))["error"] == "access_denied"
     assert all(page.url.port == urlsplit(url).port for page in browser.pages)
+
+
+@pytest.mark.parametrize("policy", ["same-origin", "no-referrer"])
+async def test_a_browser_must_say_where_the_form_is_from(edge: Edge, policy: str) -> None:
+    """The guard believes nobody else, so that an edge must not forbid it to."""
+    with provider(callback(edge)) as (issuer, _):
+        async with serving(edge(issuer, ALICE), policy) as url:
+            client_id = (await register(url, ELSEWHERE)).json()["client_id"]
+            last = await Browser("alice").visit(begin(url, client_id), until=ELSEWHERE)
+    if policy == "no-referrer":
+        assert last.status_code == 403
+        assert last.request.headers["origin"] == "null"
+    else:
+        assert "code=" in last.headers["location"]
 
 
 async def test_another_browser_cannot_end_the_flow(edge: Edge) -> None:

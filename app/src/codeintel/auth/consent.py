@@ -51,13 +51,11 @@ button { font: inherit; padding: .6em 1.2em; margin: 0 .5em .5em 0; cursor: poin
 """
 _STYLE_HASH = base64.b64encode(sha256(_STYLE.encode()).digest()).decode()
 
-# With no-referrer a browser would send the form with the origin null, which nobody believes.
 _HEAD = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="same-origin">
 <title>{title}</title>
 <style>{style}</style>
 </head>
@@ -241,6 +239,7 @@ def _html(title: str, body: str, status: int) -> HTMLResponse:
         "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
         "X-Frame-Options": "DENY",
         "X-Content-Type-Options": "nosniff",
+        # With no-referrer a browser says that a form is from null, which the guard refuses.
         "Referrer-Policy": "same-origin",
         "Cache-Control": "no-store",
     }

@@ -447,7 +447,7 @@ class OidcProxy(OIDCProxy):
         uri = transaction.client_redirect_uri
         refusal = _refusal(ended, build_client_redirect(uri, told, iss=str(self.issuer_url)))
         self._clear_consent_binding_cookie(request, refusal, name)
-        return refusal
+        return _guarded(refusal)
 
     def get_routes(self, mcp_path: str | None = None) -> list[Route]:
         """Return FastMCP's routes, with what is missing there, as `OwnerProvider` does."""
@@ -642,6 +642,8 @@ def _guarded(
     response: HTMLResponse | RedirectResponse,
 ) -> HTMLResponse | RedirectResponse:
     response.headers["Content-Security-Policy"] = PAGE_POLICY
+    # With no-referrer a browser says that a form is from null, which the guard of origins refuses.
+    response.headers["Referrer-Policy"] = "same-origin"
     return response
 
 
@@ -657,11 +659,7 @@ def _refusal(ended: _FlowError, url: str) -> HTMLResponse:
         f'<p><a href="{escape(url)}">Back</a></p>'
     )
     status = 403 if ended.code == "access_denied" else 502
-    headers = {
-        "Content-Security-Policy": PAGE_POLICY,
-        "Cache-Control": "no-store",
-        "Refresh": f"{REFUSAL_SECONDS}; url={url}",
-    }
+    headers = {"Cache-Control": "no-store", "Refresh": f"{REFUSAL_SECONDS}; url={url}"}
     return HTMLResponse(page, status, headers)
 
 
