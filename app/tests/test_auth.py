@@ -13,10 +13,11 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 import pytest
 from codeintel.app import create_app
-from codeintel.auth import build_auth, consent, owner
+from codeintel.auth import build_auth, consent
 from codeintel.auth.passwords import hash_password
 from codeintel.auth.store import FILE, AuthStore
 from codeintel.auth.tokens import NamedTokens, add_token, revoke_token
+from codeintel.cli import main
 from codeintel.errors import CodeintelError
 from codeintel.settings import Settings
 from cryptography.fernet import Fernet
@@ -100,6 +101,20 @@ async def test_what_was_allowed_survives_a_restart(
         restarted = OAuthClient(again, client_id=client.client_id)
         assert (await restarted.call(tokens["access_token"])).status_code == 200
         assert (await restarted.refresh(tokens["refresh_token"])).status_code == 200
+
+
+async def test_the_owner_may_end_all_sessions(
+    client: OAuthClient, owned: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the play does after a change of the password, if asked to."""
+    tokens = await client.tokens()
+    code = await client.code()
+    assert main(["revoke", "--state-dir", str(owned.state_dir)]) == 0
+    assert "1 clients" in capsys.readouterr().out
+    assert (await client.call(tokens["access_token"])).status_code == 401
+    for refused in (await client.refresh(tokens["refresh_token"]), await client.exchange(code)):
+        assert (refused.status_code, refused.json()["error"]) == (401, "invalid_grant")
+    assert await client.tokens()
 
 
 async def test_discovery_names_this_origin(client: OAuthClient) -> None:
@@ -199,6 +214,23 @@ async def test_a_known_callback_is_let_back(client: OAuthClient, uri: str) -> No
     assert (await client.call(tokens["access_token"])).status_code == 200
 
 
+async def test_the_owner_may_add_callbacks(owned: Settings, run: Run, client: OAuthClient) -> None:
+    mine = "https://me.example/callback"
+    added = owned.model_copy(update={"redirect_uris": (mine,)})
+    async with run(create_app(added)) as http:
+        http.base_url = httpx2.URL(ORIGIN)
+        allowed = OAuthClient(http, callback=mine)
+        tokens = await allowed.tokens()
+        assert (await allowed.call(tokens["access_token"])).status_code == 200
+        for other in (f"{mine}/more", "https://me.example/", "https://evil.example/callback"):
+            assert (await OAuthClient(http, callback=other).register()).status_code == 400
+        assert (await OAuthClient(http).register()).status_code == 201
+    # And take them back, from clients too that have registered before.
+    client.callback, client.client_id = mine, allowed.client_id
+    assert (await client.authorize()).status_code == 400
+    assert (await client.refresh(tokens["refresh_token"])).status_code == 401
+
+
 async def test_a_program_may_come_back_on_another_port(client: OAuthClient) -> None:
     await client.register()
     client.callback = CALLBACK.replace("4321", "1234")
@@ -255,22 +287,22 @@ async def test_an_issuer_in_the_callback_gives_way(client: OAuthClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "status", "error"),
     [
-        {"code_verifier": "x" * 64},
-        {"code_verifier": None},
-        {"redirect_uri": "http://127.0.0.1:4321/other"},
-        {"redirect_uri": None},
-        {"client_id": "unknown"},
-        {"resource": "https://other.example/mcp"},
+        ({"code_verifier": "x" * 64}, 401, "invalid_grant"),
+        ({"code_verifier": None}, 400, "invalid_request"),
+        ({"redirect_uri": "http://127.0.0.1:4321/other"}, 400, "invalid_request"),
+        ({"redirect_uri": None}, 400, "invalid_request"),
+        ({"client_id": "unknown"}, 401, "invalid_client"),
+        ({"resource": "https://other.example/mcp"}, 400, "invalid_target"),
     ],
 )
 async def test_a_code_is_good_for_the_one_who_asked_only(
-    client: OAuthClient, changes: dict[str, str | None]
+    client: OAuthClient, changes: dict[str, str | None], status: int, error: str
 ) -> None:
     await client.register()
     answer = await client.exchange(await client.code(), **changes)
-    assert answer.status_code in {400, 401}
+    assert (answer.status_code, answer.json()["error"]) == (status, error)
     assert "access_token" not in answer.json()
 
 
@@ -309,21 +341,32 @@ async def test_a_refresh_token_of_another_client_is_worth_nothing(client: OAuthC
     assert (await client.refresh(tokens["refresh_token"])).status_code == 200
 
 
+async def test_a_refresh_token_is_for_this_server(client: OAuthClient) -> None:
+    token = (await client.tokens())["refresh_token"]
+    answer = await client.refresh(token, resource="https://other.example/mcp")
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_target")
+    assert (await client.refresh(token, resource=f"{ORIGIN}/mcp")).status_code == 200
+
+
+@pytest.mark.parametrize("over", [False, True])
 @pytest.mark.parametrize(
-    ("constant", "seconds"), [("CODE_SECONDS", -1), ("ACCESS_SECONDS", -1), ("REFRESH_SECONDS", -1)]
+    ("what", "seconds"), [("code", 60), ("access_token", 3600), ("refresh_token", 60 * 24 * 3600)]
 )
 async def test_what_is_over_is_over(
-    client: OAuthClient, monkeypatch: pytest.MonkeyPatch, constant: str, seconds: int
+    client: OAuthClient, monkeypatch: pytest.MonkeyPatch, what: str, seconds: int, *, over: bool
 ) -> None:
-    monkeypatch.setattr(owner, constant, seconds)
-    await client.register()
-    answer = await client.exchange(await client.code())
-    if constant == "CODE_SECONDS":
-        assert answer.status_code == 401
-    elif constant == "ACCESS_SECONDS":
-        assert (await client.call(answer.json()["access_token"])).status_code == 401
+    tokens = await client.tokens()
+    assert tokens["expires_in"] == 3600
+    code = await client.code()
+    later = time.time() + seconds + (5 if over else -5)
+    monkeypatch.setattr(time, "time", lambda: later)
+    if what == "code":
+        answer = await client.exchange(code)
+    elif what == "access_token":
+        answer = await client.call(tokens[what])
     else:
-        assert (await client.refresh(answer.json()["refresh_token"])).status_code == 401
+        answer = await client.refresh(tokens[what])
+    assert answer.status_code == (401 if over else 200)
 
 
 @pytest.mark.parametrize("where", ["query", "cookie", "body", "refresh as access", "other scheme"])
@@ -346,11 +389,19 @@ async def test_a_token_counts_in_its_header_only(client: OAuthClient, where: str
 
 
 @pytest.mark.parametrize(
-    "attack",
-    ["no cookie", "other cookie", "other proof", "other request", "foreign", "null", "old"],
+    ("attack", "status", "refusal"),
+    [
+        ("no cookie", 400, "This request is over"),
+        ("other cookie", 400, "This request is over"),
+        ("other proof", 400, "This request is over"),
+        ("other request", 400, "This request is over"),
+        ("foreign", 403, "Forbidden Origin"),
+        ("null", 403, "Forbidden Origin"),
+        ("old", 400, "This request is over"),
+    ],
 )
 async def test_only_the_browser_that_was_asked_can_answer(
-    client: OAuthClient, monkeypatch: pytest.MonkeyPatch, attack: str
+    client: OAuthClient, monkeypatch: pytest.MonkeyPatch, attack: str, status: int, refusal: str
 ) -> None:
     await client.register()
     form = await client.form()
@@ -376,7 +427,8 @@ async def test_only_the_browser_that_was_asked_can_answer(
             cookie.expires = None  # the browser would have dropped it
             monkeypatch.setattr(time, "time", lambda: later)
     answer = await client.http.post("/consent", data=form | {"password": PASSWORD}, headers=headers)
-    assert answer.status_code in {400, 403}
+    assert answer.status_code == status
+    assert refusal in answer.text
     assert "code=" not in answer.text
 
 

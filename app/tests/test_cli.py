@@ -1,13 +1,18 @@
+import asyncio
 import io
 import json
+import re
 import select
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from codeintel.auth.store import AuthStore
+from codeintel.auth.tokens import NamedTokens
 from codeintel.cli import main
 from codeintel.directory import IndexDirectory
 
@@ -183,6 +188,11 @@ def test_tokens_and_sessions(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert listed.startswith("laptop ")
     assert "used never" in listed
     assert token not in listed
+    verifier = NamedTokens(AuthStore(tmp_path), "http://localhost")
+    assert asyncio.run(verifier.verify_token(token)) is not None
+    assert main(["token", "list", *state]) == 0
+    [used] = re.findall(r"used (.+)", capsys.readouterr().out)
+    assert abs(datetime.fromisoformat(used) - datetime.now(UTC)) < timedelta(minutes=2)
     for wrong in (
         ["add", "laptop"],
         ["add", "a b"],

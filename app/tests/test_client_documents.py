@@ -39,8 +39,8 @@ Run = Callable[[Starlette], AbstractAsyncContextManager[httpx2.AsyncClient]]
 
 
 @pytest.fixture
-async def documented(index_dir: Path, tmp_path: Path, run: Run) -> AsyncIterator[OAuthClient]:
-    settings = Settings(
+def owned(index_dir: Path, tmp_path: Path) -> Settings:
+    return Settings(
         public_url=ORIGIN,
         index_dir=index_dir,
         state_dir=tmp_path / "state",
@@ -49,7 +49,11 @@ async def documented(index_dir: Path, tmp_path: Path, run: Run) -> AsyncIterator
         client_documents=True,
         rate_limit=None,
     )
-    async with run(create_app(settings)) as http:
+
+
+@pytest.fixture
+async def documented(owned: Settings, run: Run) -> AsyncIterator[OAuthClient]:
+    async with run(create_app(owned)) as http:
         http.base_url = httpx2.URL(ORIGIN)
         yield OAuthClient(http, client_id="https://client.example/metadata.json")
 
@@ -158,6 +162,18 @@ async def test_a_document_cannot_send_anybody_elsewhere(
         answer = await documented.authorize(redirect_uri=evil, **changes)
         assert answer.status_code == 400, changes
         assert "location" not in answer.headers
+
+
+async def test_the_owner_may_add_callbacks(
+    owned: Settings, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, evil = "https://me.example/callback", "https://evil.example/callback"
+    describe(monkeypatch, redirect_uris=[mine, evil])
+    async with run(create_app(owned.model_copy(update={"redirect_uris": (mine,)}))) as http:
+        http.base_url = httpx2.URL(ORIGIN)
+        client = OAuthClient(http, mine, "https://client.example/metadata.json")
+        assert (await client.exchange(await client.code())).status_code == 200
+        assert (await client.authorize(redirect_uri=evil)).status_code == 400
 
 
 @pytest.mark.parametrize(
