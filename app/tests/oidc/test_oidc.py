@@ -424,6 +424,7 @@ async def test_metadata_names_what_there_is(edge: Edge) -> None:
             assert metadata["revocation_endpoint"] == f"{origin}/revoke"
             assert metadata["code_challenge_methods_supported"] == ["S256"]
             assert "scopes_supported" not in metadata
+            assert not metadata.get("client_id_metadata_document_supported")
             for alias, place in (
                 ("openid-configuration", "oauth-authorization-server"),
                 ("oauth-protected-resource", "oauth-protected-resource/mcp"),
