@@ -1,13 +1,18 @@
+import asyncio
 import io
 import json
+import re
 import select
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from codeintel.auth.store import AuthStore
+from codeintel.auth.tokens import NamedTokens
 from codeintel.cli import main
 from codeintel.directory import IndexDirectory
 
@@ -183,6 +188,11 @@ def test_tokens_and_sessions(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert listed.startswith("laptop ")
     assert "used never" in listed
     assert token not in listed
+    verifier = NamedTokens(AuthStore(tmp_path), "http://localhost")
+    assert asyncio.run(verifier.verify_token(token)) is not None
+    assert main(["token", "list", *state]) == 0
+    [used] = re.findall(r"used (.+)", capsys.readouterr().out)
+    assert abs(datetime.fromisoformat(used) - datetime.now(UTC)) < timedelta(minutes=2)
     for wrong in (
         ["add", "laptop"],
         ["add", "a b"],
@@ -194,6 +204,38 @@ def test_tokens_and_sessions(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main(["token", "revoke", "laptop", *state]) == 0
     assert main(["revoke", *state]) == 0
     assert "0 clients" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "bind", ["0.0.0.0:8000", "[::]:8000", ":8000", "192.0.2.1:8000", "localhost.example.com:8000"]
+)
+def test_without_authentication_nobody_else_can_reach_the_server(
+    bind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[str] = []
+    monkeypatch.setattr("codeintel.serving.serve", lambda _app, bind: served.append(bind))
+    assert main(["serve", "--bind", bind]) == 1
+    refused = capsys.readouterr().err
+    assert bind in refused
+    assert "127.0.0.1" in refused
+    assert "CODEINTEL_ALLOW_PUBLIC_WITHOUT_AUTH" in refused
+    assert refused.count("\n") == 1
+    assert not served
+    monkeypatch.setenv("CODEINTEL_ALLOW_PUBLIC_WITHOUT_AUTH", "true")
+    assert main(["serve", "--bind", bind]) == 0
+    assert served == [bind]
+
+
+@pytest.mark.parametrize(
+    "bind", ["127.0.0.1:8000", "[::1]:8000", "::1:8000", "localhost:8000", "unix:/run/x.sock"]
+)
+def test_without_authentication_this_machine_can(
+    bind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[str] = []
+    monkeypatch.setattr("codeintel.serving.serve", lambda _app, bind: served.append(bind))
+    assert main(["serve", "--bind", bind]) == 0
+    assert served == [bind]
 
 
 def test_a_password_is_hashed_and_checked(

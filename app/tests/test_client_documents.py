@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import secrets
 import ssl
 import time
 import tracemalloc
@@ -25,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from fastmcp.server.auth import ssrf
 from fastmcp.server.auth.cimd import CIMDDocument, CIMDFetcher
+from joserfc import jwk, jwt
 from pydantic import SecretStr
 from starlette.applications import Starlette
 
@@ -32,12 +34,13 @@ from .auth_client import CALLBACK, ORIGIN, PASSWORD, OAuthClient
 
 pytestmark = pytest.mark.anyio
 
+GRANTS = ["authorization_code", "refresh_token"]
 Run = Callable[[Starlette], AbstractAsyncContextManager[httpx2.AsyncClient]]
 
 
 @pytest.fixture
-async def documented(index_dir: Path, tmp_path: Path, run: Run) -> AsyncIterator[OAuthClient]:
-    settings = Settings(
+def owned(index_dir: Path, tmp_path: Path) -> Settings:
+    return Settings(
         public_url=ORIGIN,
         index_dir=index_dir,
         state_dir=tmp_path / "state",
@@ -46,7 +49,11 @@ async def documented(index_dir: Path, tmp_path: Path, run: Run) -> AsyncIterator
         client_documents=True,
         rate_limit=None,
     )
-    async with run(create_app(settings)) as http:
+
+
+@pytest.fixture
+async def documented(owned: Settings, run: Run) -> AsyncIterator[OAuthClient]:
+    async with run(create_app(owned)) as http:
         http.base_url = httpx2.URL(ORIGIN)
         yield OAuthClient(http, client_id="https://client.example/metadata.json")
 
@@ -67,6 +74,85 @@ async def test_a_document_is_a_client(
     assert (await documented.call(answer.json()["access_token"])).status_code == 200
 
 
+async def test_the_metadata_says_that_documents_are_taken(documented: OAuthClient) -> None:
+    answer = await documented.http.get("/.well-known/oauth-authorization-server")
+    metadata = answer.json()
+    assert metadata["client_id_metadata_document_supported"] is True
+    for endpoint in ("token", "revocation"):
+        methods = metadata[f"{endpoint}_endpoint_auth_methods_supported"]
+        assert {"none", "private_key_jwt"} <= set(methods)
+        assert "ES256" in metadata[f"{endpoint}_endpoint_auth_signing_alg_values_supported"]
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        ("https://client.example/metadata.json", "client.example"),
+        ("https://client.example:8443/metadata.json", "client.example:8443"),
+        ("https://claude.ai@client.example/metadata.json", "client.example"),
+    ],
+)
+async def test_the_page_says_where_the_document_is(
+    documented: OAuthClient, monkeypatch: pytest.MonkeyPatch, address: str, host: str
+) -> None:
+    """Of all that it says of the client only that is certain."""
+    describe(monkeypatch, client_name="Claude")
+    documented.client_id = address
+    page = await documented.http.get((await documented.authorize()).headers["location"])
+    assert f"the document that says so is from <strong>{host}</strong>" in page.text
+    await documented.register()
+    page = await documented.http.get((await documented.authorize()).headers["location"])
+    assert "document" not in page.text
+
+
+@pytest.mark.parametrize("grants", [None, ["authorization_code"], GRANTS])
+async def test_who_cannot_refresh_gets_no_refresh_token(
+    documented: OAuthClient, monkeypatch: pytest.MonkeyPatch, grants: list[str] | None
+) -> None:
+    describe(monkeypatch, **({} if grants is None else {"grant_types": grants}))
+    tokens = (await documented.exchange(await documented.code())).json()
+    assert (await documented.call(tokens["access_token"])).status_code == 200
+    assert ("refresh_token" in tokens) == (grants == GRANTS)
+    if grants == GRANTS:
+        assert (await documented.refresh(tokens["refresh_token"])).status_code == 200
+
+
+async def test_a_client_may_sign(documented: OAuthClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = jwk.ECKey.generate_key("P-256", {"kid": "one"})
+    keys = {"keys": [key.as_dict(private=False)]}
+    describe(
+        monkeypatch,
+        token_endpoint_auth_method="private_key_jwt",
+        jwks=keys,
+        grant_types=GRANTS,
+    )
+
+    def signed(by: jwk.ECKey = key, audience: str = f"{ORIGIN}/token") -> dict[str, str]:
+        name = documented.client_id
+        now = int(time.time())
+        claims: dict[str, str | int] = {"iss": name, "sub": name, "aud": audience}
+        claims |= {"iat": now, "exp": now + 60, "jti": secrets.token_hex()}
+        return {
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            "client_assertion": jwt.encode({"alg": "ES256", "kid": "one"}, claims, by),
+        }
+
+    code = await documented.code()
+    foreign = jwk.ECKey.generate_key("P-256", {"kid": "one"})
+    for wrong in ({}, signed(foreign), signed(audience="https://other.example/token")):
+        refused = await documented.exchange(code, **wrong)
+        assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
+    proof = signed()
+    tokens = (await documented.exchange(code, **proof)).json()
+    assert (await documented.call(tokens["access_token"])).status_code == 200
+    assert (await documented.refresh(tokens["refresh_token"], **proof)).status_code == 401  # again
+    tokens = (await documented.refresh(tokens["refresh_token"], **signed())).json()
+    revoked = {"token": tokens["access_token"], "client_id": documented.client_id}
+    assert (await documented.http.post("/revoke", data=revoked)).status_code == 401
+    assert (await documented.http.post("/revoke", data=revoked | signed())).status_code == 200
+    assert (await documented.call(tokens["access_token"])).status_code == 401
+
+
 async def test_a_document_cannot_send_anybody_elsewhere(
     documented: OAuthClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,6 +162,18 @@ async def test_a_document_cannot_send_anybody_elsewhere(
         answer = await documented.authorize(redirect_uri=evil, **changes)
         assert answer.status_code == 400, changes
         assert "location" not in answer.headers
+
+
+async def test_the_owner_may_add_callbacks(
+    owned: Settings, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, evil = "https://me.example/callback", "https://evil.example/callback"
+    describe(monkeypatch, redirect_uris=[mine, evil])
+    async with run(create_app(owned.model_copy(update={"redirect_uris": (mine,)}))) as http:
+        http.base_url = httpx2.URL(ORIGIN)
+        client = OAuthClient(http, mine, "https://client.example/metadata.json")
+        assert (await client.exchange(await client.code())).status_code == 200
+        assert (await client.authorize(redirect_uri=evil)).status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -336,6 +434,33 @@ async def test_a_slow_server_is_left(
     assert await is_refused(documented)
     assert time.monotonic() - began < 2
     assert stranger.asked == ["/metadata.json"]
+
+
+@pytest.mark.parametrize("away", ["status", "name"])
+async def test_a_session_outlives_a_site_that_is_down(
+    documented: OAuthClient, stranger: Stranger, away: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unkept(handler: BaseHTTPRequestHandler) -> None:
+        stranger.say(handler, stranger.about(grant_types=GRANTS), Cache_Control="no-store")
+
+    async def nowhere(name: str, _port: int = 443) -> list[str]:
+        raise ssrf.SSRFError(f"DNS resolution failed for {name}")
+
+    stranger.answer = unkept
+    tokens = (await documented.exchange(await documented.code())).json()
+    with monkeypatch.context() as down:
+        if away == "name":
+            down.setattr(ssrf, "resolve_hostname", nowhere)
+        else:
+            stranger.answer = lambda handler: handler.send_error(500)
+        answer = await documented.refresh(tokens["refresh_token"])
+        assert answer.status_code == 503  # and not one that ends the session
+        assert int(answer.headers["retry-after"]) > 0
+        revoked = {"token": tokens["access_token"], "client_id": documented.client_id}
+        assert (await documented.http.post("/revoke", data=revoked)).status_code == 503
+        assert await is_refused(documented)
+    stranger.answer = unkept
+    assert (await documented.refresh(tokens["refresh_token"])).status_code == 200
 
 
 async def test_a_strange_port_is_the_clients_fault(documented: OAuthClient) -> None:

@@ -10,7 +10,7 @@ from codeintel.context import ApplicationContext
 from codeintel.directory import IndexDirectory
 from codeintel.errors import CodeintelError
 from codeintel.metrics import Metrics
-from codeintel.peer import client_key
+from codeintel.peer import client_key, network_key
 from codeintel.server import build_server
 from codeintel.settings import Settings
 from fastmcp import FastMCP
@@ -165,8 +165,25 @@ def test_addresses_that_are_one_client(one: str, other: str, *, same: bool) -> N
     assert len(keys) == (1 if same else 2)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("203.0.113.7", "::ffff:203.0.113.255", True),
+        ("203.0.113.7", "203.0.114.7", False),
+        ("2001:db8:0:1::1", "2001:db8:0:ffff::1", True),
+        ("2001:db8:0:1::1", "2001:db8:1:1::1", False),
+        ("0.0.0.1", "::1", False),
+        ("testclient", "other", False),
+    ],
+)
+def test_addresses_that_are_of_one_network(one: str, other: str, *, same: bool) -> None:
+    keys = {network_key({"type": "http", "client": (host, 1)}) for host in (one, other)}
+    assert len(keys) == (1 if same else 2)
+
+
 async def test_a_unix_socket_has_no_address_and_no_limit(settings: Settings) -> None:
     assert client_key({"type": "http", "client": None}) is None
+    assert network_key({"type": "http", "client": None}) is None
     async with running(with_limits(settings, rate_limit="1/day")) as app:
 
         async def as_by_unix_socket(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401

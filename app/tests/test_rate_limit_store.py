@@ -9,10 +9,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 from codeintel import limiter as module
+from codeintel.app import create_app
+from codeintel.auth.store import AuthStore
+from codeintel.auth.tokens import add_token
 from codeintel.limiter import Limiter, RateLimitError
-from codeintel.settings import parse_limit
+from codeintel.settings import Settings, parse_limit
+from pydantic import SecretStr
+from valkey import Valkey
 
 pytestmark = pytest.mark.anyio
 
@@ -111,3 +117,19 @@ async def test_a_store_that_hangs_costs_little(
         assert time.monotonic() - began < 4 * module.STORE_TIMEOUT
     finally:
         store.process.send_signal(signal.SIGCONT)
+
+
+async def test_no_token_is_the_name_of_a_key(store: Store, settings: Settings) -> None:
+    place = {"state_dir": store.path.parent, "rate_limit_store": SecretStr(store.url)}
+    app = create_app(settings.model_copy(update=place | {"auth": "tokens"}))
+    token = add_token(AuthStore(store.path.parent), "script", None)
+    transport = httpx2.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=transport, base_url=settings.public_url) as client,
+    ):
+        await client.post("/mcp", json={}, headers={"Authorization": f"Bearer {token}"})
+    with Valkey(unix_socket_path=str(store.path)) as database:
+        names = [name.decode() for name in database.scan_iter()]
+    assert any("/token " in name for name in names), names
+    assert not any(token in name for name in names)

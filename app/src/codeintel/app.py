@@ -26,6 +26,7 @@ from codeintel.logs import configure_logging
 from codeintel.metrics import HttpMetrics, Metrics
 from codeintel.middleware.access_log import AccessLog
 from codeintel.middleware.mcp_endpoint import MCP_PATH, McpEndpoint
+from codeintel.middleware.plain_forms import PlainForms
 from codeintel.middleware.rate_limit import RateLimit
 from codeintel.middleware.response_headers import ResponseHeaders
 from codeintel.server import build_server
@@ -97,6 +98,7 @@ def create_app(settings: Settings, server: FastMCP | None = None) -> Starlette:
                 allowed_origins=[settings.public_url],
                 mode="strict",
             ),
+            Middleware(PlainForms),
             Middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES),
             Middleware(McpEndpoint),
         ],

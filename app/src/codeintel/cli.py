@@ -17,7 +17,7 @@ from codeintel.doctor import diagnose, verdict
 from codeintel.errors import CodeintelError
 from codeintel.indexer import BuildSummary, build_index
 from codeintel.progress import show_progress
-from codeintel.settings import Settings, load_settings
+from codeintel.settings import LOOPBACK, PREFIX, Settings, load_settings
 
 if TYPE_CHECKING:
     from codeintel.auth.store import AuthStore
@@ -81,8 +81,20 @@ def _serve(options: argparse.Namespace) -> int:
     from codeintel.app import create_app  # noqa: PLC0415
     from codeintel.serving import serve  # noqa: PLC0415
 
-    serve(create_app(_settings(options)), options.bind)
+    settings = _settings(options)
+    _refuse_strangers(settings, options.bind)
+    serve(create_app(settings), options.bind)
     return 0
+
+
+def _refuse_strangers(settings: Settings, bind: str) -> None:
+    """Raise CodeintelError if whoever reaches `bind` would get in: a Host is easily made up."""
+    near = bind.startswith("unix:") or bind.rpartition(":")[0].strip("[]") in LOOPBACK
+    if settings.auth == "none" and not (near or settings.allow_public_without_auth):
+        raise CodeintelError(
+            f"{PREFIX}AUTH=none would let in everybody who reaches {bind}; bind 127.0.0.1, choose"
+            f" owner, tokens or oidc, or set {PREFIX}ALLOW_PUBLIC_WITHOUT_AUTH=true"
+        )
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -6,6 +6,8 @@ from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
+from codeintel.auth.store import digest
+
 FORWARDING_HEADERS = ("x-forwarded-for", "x-forwarded-proto", "forwarded", "x-real-ip", "via")
 
 
@@ -40,11 +42,12 @@ def client_key(scope: Scope) -> str | None:
 
     That is the token where authentication has verified one, else the address. A token that merely
     stands in the request would be a new client with each made-up one, and so would be each of the
-    2^64 addresses that IPv6 gives to one network.
+    2^64 addresses that IPv6 gives to one network. Of the token only a digest: where a shared store
+    counts, it keeps the keys.
     """
     user = scope.get("user")
     if isinstance(user, AuthenticatedUser):
-        return f"token {user.access_token.token}"
+        return f"token {digest(user.access_token.token).hex()}"
     client = scope.get("client")
     if client is None:
         return None
@@ -52,6 +55,21 @@ def client_key(scope: Scope) -> str | None:
     if isinstance(address, IPv6Address):
         return f"network {int(address) >> 64:x}"
     return f"address {address or client[0]}"
+
+
+def network_key(scope: Scope) -> str | None:
+    """Return whose neighbours may be the same somebody; None for this machine, as above.
+
+    That is the /24 of IPv4 and the /48 of IPv6, which one site gets.
+    """
+    client = scope.get("client")
+    if client is None:
+        return None
+    address = _parse_address(client[0])
+    if address is None:
+        return str(client[0])
+    host_bits = 80 if isinstance(address, IPv6Address) else 8
+    return f"IPv{address.version} {int(address) >> host_bits:x}"
 
 
 def _parse_address(host: str) -> IPv4Address | IPv6Address | None:

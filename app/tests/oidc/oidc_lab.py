@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import httpx2
 import uvicorn
@@ -22,6 +22,8 @@ from fastmcp.client.auth import OAuth
 from key_value.aio.stores.memory import MemoryStore
 from mcp_types import TextContent
 from node_tools import NODE, install
+from starlette.datastructures import MutableHeaders
+from starlette.types import Message, Receive, Scope, Send
 
 HERE = Path(__file__).parent
 
@@ -68,11 +70,23 @@ def provider(
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[str]:
-    """Run the composite behind the provider at its public address; yield the address of /mcp."""
+async def serving(settings: Settings, policy: str = "") -> AsyncIterator[str]:
+    """Run the composite behind the provider at its public address; yield the address of /mcp.
+
+    `policy` is the referrer policy that an edge gives to each page, in place of the page's own.
+    """
     app = create_app(settings)
     port = int(settings.public_url.rsplit(":", 1)[1])
-    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, lifespan="on")
+
+    async def edge(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_head(message: Message) -> None:
+            if policy and message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Referrer-Policy"] = policy
+            await send(message)
+
+        await app(scope, receive, send_head)
+
+    config = uvicorn.Config(edge, host="127.0.0.1", port=port, log_config=None, lifespan="on")
     running = uvicorn.Server(config)
     task = asyncio.create_task(running.serve())
     while not running.started:
@@ -89,6 +103,7 @@ class _Form(HTMLParser):
     def __init__(self, page: str) -> None:
         super().__init__()
         self.action = ""
+        self.policy = ""
         self.fields: dict[str, str] = {}
         self.feed(page)
 
@@ -96,6 +111,8 @@ class _Form(HTMLParser):
         about = {name: value or "" for name, value in attrs}
         if tag == "form":
             self.action = about.get("action", "")
+        elif tag == "meta" and about.get("name") == "referrer":
+            self.policy = about.get("content", "")
         elif tag == "input" and "name" in about:
             self.fields[about["name"]] = about.get("value", "")
 
@@ -139,7 +156,17 @@ class Browser:
         fields = {name: answers.get(name, value) for name, value in form.fields.items()}
         if "csrf_token" in fields:
             fields["action"] = self.answer
-        return client.build_request("POST", urljoin(str(page.url), form.action), data=fields)
+        target = urljoin(str(page.url), form.action)
+        policy = form.policy or page.headers.get("referrer-policy", "")
+        headers = {"Origin": _origin(str(page.url), target, policy)}
+        return client.build_request("POST", target, data=fields, headers=headers)
+
+
+def _origin(page: str, target: str, policy: str) -> str:
+    """Return where a browser says that a form is from (Fetch, 3.2)."""
+    own, other = (f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, (page, target)))
+    hidden = policy == "no-referrer" or (policy == "same-origin" and own != other)
+    return "null" if hidden else own
 
 
 class Visitor(OAuth):

@@ -61,8 +61,9 @@ def callback(edge: Edge) -> str:
     return f"{edge().public_url}/auth/callback"
 
 
-async def register(url: str, uri: str) -> httpx2.Response:
-    async with httpx2.AsyncClient() as client:
+async def register(url: str, uri: str, address: str = "127.0.0.1") -> httpx2.Response:
+    transport = httpx2.AsyncHTTPTransport(local_address=address)
+    async with httpx2.AsyncClient(transport=transport) as client:
         about = {"redirect_uris": [uri], "token_endpoint_auth_method": "none"}
         return await client.post(url.replace("/mcp", "/register"), json=about)
 
@@ -119,6 +120,7 @@ async def test_who_is_on_the_list_calls_tools(
     policy = consent.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "frame-ancestors 'none'" in policy
+    assert consent.headers["referrer-policy"] == "same-origin"
 
 
 @pytest.mark.parametrize("person", ["mallory", "forger", ALICE])
@@ -268,6 +270,20 @@ async def test_a_person_can_decline(edge: Edge) -> None:
     assert all(page.url.port == urlsplit(url).port for page in browser.pages)
 
 
+@pytest.mark.parametrize("policy", ["same-origin", "no-referrer"])
+async def test_a_browser_must_say_where_the_form_is_from(edge: Edge, policy: str) -> None:
+    """The guard believes nobody else, so that an edge must not forbid it to."""
+    with provider(callback(edge)) as (issuer, _):
+        async with serving(edge(issuer, ALICE), policy) as url:
+            client_id = (await register(url, ELSEWHERE)).json()["client_id"]
+            last = await Browser("alice").visit(begin(url, client_id), until=ELSEWHERE)
+    if policy == "no-referrer":
+        assert last.status_code == 403
+        assert last.request.headers["origin"] == "null"
+    else:
+        assert "code=" in last.headers["location"]
+
+
 async def test_another_browser_cannot_end_the_flow(edge: Edge) -> None:
     with provider(callback(edge)) as (issuer, _):
         async with serving(edge(issuer, ALICE)) as url:
@@ -330,8 +346,11 @@ async def test_a_document_that_cannot_be_had_is_the_clients_fault(edge: Edge) ->
     with provider(callback(edge)) as (issuer, _):
         settings = edge(issuer, ALICE).model_copy(update={"client_documents": True})
         async with serving(settings) as url, httpx2.AsyncClient() as client:
-            address = begin(url, "https://client.example:99999/metadata.json")
-            assert (await client.get(address)).status_code == 400
+            name = "https://client.example:99999/metadata.json"
+            assert (await client.get(begin(url, name))).status_code == 400
+            # Who had it once does not lose a session for that.
+            answer = await refresh(url, {"client_id": name, "refresh_token": "x"})
+            assert answer.status_code == 503
 
 
 async def test_strangers_give_way(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,6 +364,19 @@ async def test_strangers_give_way(edge: Edge, monkeypatch: pytest.MonkeyPatch) -
             assert answers == [400, 302, 302]
             # Who was let in stays.
             assert (await refresh(url, await tokens_of(storage, url))).status_code == 200
+
+
+async def test_a_flood_of_registrations_harms_nobody_elsewhere(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oidc, "MAX_STRANGERS", 3)
+    with provider(callback(edge)) as (issuer, _):
+        async with serving(edge(issuer, ALICE)) as url:
+            mine = (await register(url, ELSEWHERE)).json()["client_id"]
+            for address in ["127.0.1.1"] * 4 + ["127.0.2.1"]:
+                await register(url, ELSEWHERE, address)
+            last = await Browser("alice").visit(begin(url, mine), until=ELSEWHERE)
+            assert "code=" in last.headers["location"]
 
 
 async def test_strangers_leave_little(edge: Edge) -> None:
@@ -392,6 +424,7 @@ async def test_metadata_names_what_there_is(edge: Edge) -> None:
             assert metadata["revocation_endpoint"] == f"{origin}/revoke"
             assert metadata["code_challenge_methods_supported"] == ["S256"]
             assert "scopes_supported" not in metadata
+            assert not metadata.get("client_id_metadata_document_supported")
             for alias, place in (
                 ("openid-configuration", "oauth-authorization-server"),
                 ("oauth-protected-resource", "oauth-protected-resource/mcp"),

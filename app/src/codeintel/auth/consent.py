@@ -3,24 +3,25 @@
 import asyncio
 import base64
 import hmac
-import json
 import logging
 import secrets
-import time
+from collections import Counter
 from collections.abc import Callable
 from hashlib import sha256
 from html import escape
 
+from cryptography.fernet import Fernet, InvalidToken
 from limits import RateLimitItemPerMinute
-from pydantic import BaseModel, ValidationError
+from mcp.shared.auth import OAuthClientInformationFull
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
+from starlette.types import Scope
 
 from codeintel.auth.passwords import is_password
 from codeintel.auth.redirects import is_loopback, target_of
-from codeintel.errors import CodeintelError
 from codeintel.limiter import Limiter, RateLimitError
-from codeintel.peer import client_key
+from codeintel.peer import client_key, network_key
 
 PATH = "/consent"
 
@@ -29,8 +30,11 @@ SECONDS_TO_DECIDE = 600
 ATTEMPTS = RateLimitItemPerMinute(10, 10)
 """Passwords that one address may try; others go on, among them the owner's."""
 
-MAX_WAITING = 20
+MAX_WAITING = 100
 """Passwords that may wait for their turn: one is hashed at a time, which takes 0.1 s and 32 MiB."""
+
+MAX_NEIGHBOURS = 2
+"""How many of them may be of one network, so that the owner's, from elsewhere, gets a turn."""
 
 logger = logging.getLogger(__name__)
 
@@ -47,20 +51,18 @@ button { font: inherit; padding: .6em 1.2em; margin: 0 .5em .5em 0; cursor: poin
 """
 _STYLE_HASH = base64.b64encode(sha256(_STYLE.encode()).digest()).decode()
 
-# With no-referrer a browser would send the form with the origin null, which nobody believes.
 _HEAD = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="same-origin">
 <title>{title}</title>
 <style>{style}</style>
 </head>
 <body>
 """
 _FORM = """<h1>Let {name} read the code here?</h1>
-<p>It calls itself <strong>{name}</strong>, which anybody can. You will be sent back to
+<p>It calls itself <strong>{name}</strong>, which anybody can{site}. You will be sent back to
 <strong>{target}</strong>{here}. Allow it only if you have just asked for this.</p>
 {wrong}<form method="post" action="/consent">
 <input type="hidden" name="request" value="{request}">
@@ -89,17 +91,18 @@ _NOTE = """<h1>{title}</h1>
 
 
 class ConsentRequest(BaseModel):
-    """What a client has asked for, as `Consent.seal` hands it to the browser and gets it back."""
+    """What a client has asked for; travels with the browser, which cannot read it."""
 
     client_id: str
+    client: OAuthClientInformationFull | None = None  # as registered; others may crowd it out
+    site: str = ""  # of the document that describes it
     name: str
     redirect_uri: str
     explicit: bool
-    state: str | None
+    state: str | None = None
     scopes: list[str]
     challenge: str
-    resource: str | None
-    expires: int
+    resource: str | None = None
 
 
 class Consent:
@@ -115,20 +118,22 @@ class Consent:
     ) -> None:
         """Ask at `public_url`; `admit` and `deny` return where to send the browser."""
         self._key = key
+        self._seal = Fernet(base64.urlsafe_b64encode(key))
         self._public_url = public_url
         self._password_hash = password_hash
         self._admit = admit
         self._deny = deny
         self._attempts = Limiter(ATTEMPTS, "password", name="password")
         self._turn = asyncio.Semaphore(1)
-        self._waiting = 0
+        self._waiting = Counter[str | None]()
         secure = public_url.startswith("https:")
         self._cookie = "__Host-codeintel-consent" if secure else "codeintel-consent"
         self._secure = secure
 
     def url(self, request: ConsentRequest) -> str:
         """Return the address of the page that asks about `request`."""
-        return f"{self._public_url}{PATH}?request={self._seal(request)}"
+        sealed = self._seal.encrypt(request.model_dump_json(exclude_none=True).encode())
+        return f"{self._public_url}{PATH}?request={sealed.decode()}"
 
     async def page(self, request: Request) -> Response:
         """Show who asks for what (GET)."""
@@ -156,15 +161,13 @@ class Consent:
         sealed = fields.get("request", "")
         asked = self._unseal(sealed)
         browser = request.cookies.get(self._cookie, "")
-        proof = self._proof(browser, sealed)
-        if asked is None or not _same(fields.get("proof", ""), proof):
+        proof = self._proof(browser, sealed).encode()
+        if asked is None or not hmac.compare_digest(fields.get("proof", "").encode(), proof):
             return _over()
         if fields.get("decision") != "allow":
             return _back("Not let in", asked, self._deny(asked))
         try:
-            if (client := client_key(request.scope)) is not None:
-                await self._attempts.count(client)
-            right = await self._is_right(fields.get("password", ""))
+            right = await self._is_right(fields.get("password", ""), request.scope)
         except RateLimitError as excess:
             response = _note("Too many passwords", f"Wait {excess.wait} seconds.", 429)
             response.headers["Retry-After"] = str(excess.wait)
@@ -175,22 +178,28 @@ class Consent:
         logger.info("the owner let in %s, back to %s", asked.client_id, asked.redirect_uri)
         return _back("Let in", asked, self._admit(asked))
 
-    async def _is_right(self, password: str) -> bool:
-        if self._waiting >= MAX_WAITING:
+    async def _is_right(self, password: str, scope: Scope) -> bool:
+        network = network_key(scope)
+        if self._waiting[network] >= MAX_NEIGHBOURS or self._waiting.total() >= MAX_WAITING:
             raise RateLimitError("too many passwords at a time", 5)
-        self._waiting += 1
+        self._waiting[network] += 1
         try:
             async with self._turn:
+                # Only now: who was turned away has not tried.
+                if (client := client_key(scope)) is not None:
+                    await self._attempts.count(client)
                 return await asyncio.to_thread(is_password, password[:1000], self._password_hash)
         finally:
-            self._waiting -= 1
+            self._waiting -= Counter([network])  # which drops what has come to nothing
 
     def _form(
         self, asked: ConsentRequest, sealed: str, browser: str, *, wrong: bool = False
     ) -> HTMLResponse:
         here = ", a program on the device that you use" if is_loopback(asked.redirect_uri) else ""
+        site = f"; the document that says so is from <strong>{escape(asked.site)}</strong>"
         html = _FORM.format(
             name=escape(asked.name),
+            site=site if asked.site else "",
             target=escape(target_of(asked.redirect_uri)),
             here=here,
             request=escape(sealed),
@@ -200,24 +209,15 @@ class Consent:
         return _html("Let a client in?", html, 403 if wrong else 200)
 
     def _proof(self, browser: str, sealed: str) -> str:
-        return _mac(self._key, f"browser {browser} {sealed}")
-
-    def _seal(self, request: ConsentRequest) -> str:
-        body = base64.urlsafe_b64encode(request.model_dump_json().encode()).decode().rstrip("=")
-        return f"{body}.{_mac(self._key, f'request {body}')}"
+        return hmac.new(self._key, f"browser {browser} {sealed}".encode(), sha256).hexdigest()
 
     def _unseal(self, sealed: str) -> ConsentRequest | None:
-        """Return what was sealed; None for what was not, or is over."""
-        body, _, mac = sealed.partition(".")
-        if not _same(mac, _mac(self._key, f"request {body}")):
-            return None
+        """Return what was sealed; None for what was not, by this release, or is over."""
         try:
-            asked = ConsentRequest.model_validate(
-                json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-            )
-        except (ValueError, ValidationError) as error:
-            raise CodeintelError("what was sealed does not open") from error
-        return asked if asked.expires > time.time() else None
+            asked = self._seal.decrypt(sealed, SECONDS_TO_DECIDE)
+            return ConsentRequest.model_validate_json(asked)
+        except (InvalidToken, ValueError):
+            return None
 
 
 def _over() -> HTMLResponse:
@@ -239,6 +239,7 @@ def _html(title: str, body: str, status: int) -> HTMLResponse:
         "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
         "X-Frame-Options": "DENY",
         "X-Content-Type-Options": "nosniff",
+        # With no-referrer a browser says that a form is from null, which the guard refuses.
         "Referrer-Policy": "same-origin",
         "Cache-Control": "no-store",
     }
@@ -248,11 +249,3 @@ def _html(title: str, body: str, status: int) -> HTMLResponse:
 def _back(title: str, asked: ConsentRequest, url: str) -> HTMLResponse:
     target = escape(target_of(asked.redirect_uri))
     return _html(title, _BACK.format(title=title, url=escape(url), target=target), 200)
-
-
-def _mac(key: bytes, text: str) -> str:
-    return hmac.new(key, text.encode(), sha256).hexdigest()
-
-
-def _same(one: str, other: str) -> bool:
-    return hmac.compare_digest(one.encode(), other.encode())

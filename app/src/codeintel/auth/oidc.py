@@ -8,7 +8,7 @@ import asyncio
 import json
 import logging
 import time
-from collections import OrderedDict
+from collections import Counter
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from urllib.parse import quote
 import httpx2
 from cryptography.fernet import Fernet
 from fastmcp.server.auth import AccessToken, AuthProvider, TokenVerifier
-from fastmcp.server.auth.auth import PrivateKeyJWTClientAuthenticator, TokenHandler
+from fastmcp.server.auth.auth import TokenHandler
 from fastmcp.server.auth.identity_assertion import normalize_resource_url
 from fastmcp.server.auth.jwt_issuer import derive_jwt_key
 from fastmcp.server.auth.oauth_proxy.models import ProxyDCRClient, UpstreamTokenSet
@@ -28,6 +28,7 @@ from fastmcp.server.auth.oauth_proxy.upstream import AsyncOAuth2Client, OAuthErr
 from fastmcp.server.auth.oidc_proxy import OIDCConfiguration, OIDCProxy
 from fastmcp.server.auth.providers.jwt import JWTVerifier
 from fastmcp.server.auth.redirect_validation import build_client_redirect
+from fastmcp.server.dependencies import get_http_request
 from fastmcp.utilities.auth import decode_jwt_header
 from key_value.aio.stores.filetree import (
     FileTreeStore,
@@ -35,7 +36,7 @@ from key_value.aio.stores.filetree import (
     FileTreeV1KeySanitizationStrategy,
 )
 from key_value.aio.wrappers.encryption import FernetEncryptionWrapper
-from mcp.server.auth.middleware.client_auth import AuthenticationError, ClientAuthenticator
+from mcp.server.auth.middleware.client_auth import AuthenticationError
 from mcp.server.auth.provider import AccessToken as SdkAccessToken
 from mcp.server.auth.provider import (
     AuthorizationCode,
@@ -55,11 +56,13 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from codeintel.auth.discovery import NEEDED, WELCOME, discover
-from codeintel.auth.documents import Documents
+from codeintel.auth.documents import Authenticator, Documents
 from codeintel.auth.oidc_state import open_folder, read_secret, sessions_in
 from codeintel.auth.origin import parse_origin
 from codeintel.auth.redirects import is_allowed
+from codeintel.auth.store import MAX_STRANGERS
 from codeintel.errors import CodeintelError
+from codeintel.peer import network_key
 from codeintel.settings import PREFIX, Settings
 
 ALGORITHMS = frozenset(
@@ -87,9 +90,6 @@ MAX_VERIFIED = 1_000
 
 STRANGER_SECONDS = 7 * 24 * 3600
 """How long a client that nobody has let in is remembered: anybody may register."""
-
-MAX_STRANGERS = 1_000
-"""Such clients at once; the oldest give way."""
 
 MAX_REQUEST = 4_000
 """Characters of what a stranger can have remembered."""
@@ -325,7 +325,7 @@ class OidcProxy(OIDCProxy):
         self._files = _files(sessions_in(folder))
         self._cull_due = 0.0
         self._culling: asyncio.Task[None] | None = None
-        self._strangers: OrderedDict[str, None] = OrderedDict()
+        self._strangers: dict[str, str | None] = {}  # and where they registered
         self._next_try: dict[str, float] = {}
         self._verified: dict[str, tuple[AccessToken, float]] = {}
         super().__init__(
@@ -400,9 +400,11 @@ class OidcProxy(OIDCProxy):
         name = client_info.client_id
         if stored := await self._client_store.get(key=name):
             await self._client_store.put(key=name, value=stored, ttl=STRANGER_SECONDS)
-        self._strangers[name] = None
+        self._strangers[name] = network_key(get_http_request().scope)
         if len(self._strangers) > MAX_STRANGERS:
-            oldest, _ = self._strangers.popitem(last=False)
+            [(crowd, _)] = Counter(self._strangers.values()).most_common(1)
+            oldest = next(one for one, network in self._strangers.items() if network == crowd)
+            del self._strangers[oldest]
             await self._client_store.delete(key=oldest)
         self._cull()
 
@@ -445,7 +447,7 @@ class OidcProxy(OIDCProxy):
         uri = transaction.client_redirect_uri
         refusal = _refusal(ended, build_client_redirect(uri, told, iss=str(self.issuer_url)))
         self._clear_consent_binding_cookie(request, refusal, name)
-        return refusal
+        return _guarded(refusal)
 
     def get_routes(self, mcp_path: str | None = None) -> list[Route]:
         """Return FastMCP's routes, with what is missing there, as `OwnerProvider` does."""
@@ -475,14 +477,13 @@ class OidcProxy(OIDCProxy):
         if resource is not None and not self._is_here(str(resource)):
             said = {"error": "invalid_target", "error_description": "that is another server"}
             return JSONResponse(said, 400, {"Cache-Control": "no-store"})
-        authenticator = ClientAuthenticator(self)
-        if self._cimd_manager is not None:
-            authenticator = PrivateKeyJWTClientAuthenticator(
-                self, self._cimd_manager, self.token_endpoint_url
-            )
-        handler = TokenHandler(provider=self, client_authenticator=authenticator)
+        handler = TokenHandler(provider=self, client_authenticator=self._authenticator())
         answer: Response = await handler.handle(request)
         return answer
+
+    def _authenticator(self) -> Authenticator:
+        documents = self._cimd_manager or Documents(enable_cimd=False)
+        return Authenticator(self, documents, self.token_endpoint_url)
 
     def _is_here(self, resource: str) -> bool:
         here = (normalize_resource_url(str(url)) for url in (self._resource_url, self.base_url))
@@ -491,7 +492,7 @@ class OidcProxy(OIDCProxy):
     async def _revoke(self, request: Request) -> Response:
         """RFC 7009; the SDK's own handler does not understand clients that have no secret."""
         try:
-            client = await ClientAuthenticator(self).authenticate_request(request)
+            client = await self._authenticator().authenticate_request(request)
         except AuthenticationError as error:
             said = {"error": "invalid_client", "error_description": error.message}
             return JSONResponse(said, 401)
@@ -641,6 +642,8 @@ def _guarded(
     response: HTMLResponse | RedirectResponse,
 ) -> HTMLResponse | RedirectResponse:
     response.headers["Content-Security-Policy"] = PAGE_POLICY
+    # With no-referrer a browser says that a form is from null, which the guard of origins refuses.
+    response.headers["Referrer-Policy"] = "same-origin"
     return response
 
 
@@ -656,11 +659,7 @@ def _refusal(ended: _FlowError, url: str) -> HTMLResponse:
         f'<p><a href="{escape(url)}">Back</a></p>'
     )
     status = 403 if ended.code == "access_denied" else 502
-    headers = {
-        "Content-Security-Policy": PAGE_POLICY,
-        "Cache-Control": "no-store",
-        "Refresh": f"{REFUSAL_SECONDS}; url={url}",
-    }
+    headers = {"Cache-Control": "no-store", "Refresh": f"{REFUSAL_SECONDS}; url={url}"}
     return HTMLResponse(page, status, headers)
 
 

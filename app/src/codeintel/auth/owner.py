@@ -4,16 +4,22 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 from fastmcp.server.auth import AccessToken
 from fastmcp.server.auth.auth import OAuthProvider, TokenHandler
+from fastmcp.server.auth.cimd import ASSERTION_ALGORITHMS
 from fastmcp.server.auth.oauth_proxy.models import ProxyDCRClient
+from fastmcp.server.auth.redirect_validation import build_client_redirect
+from fastmcp.server.dependencies import get_http_request
+from mcp.server.auth.handlers.authorize import AuthorizationHandler
 from mcp.server.auth.handlers.metadata import MetadataHandler
 from mcp.server.auth.handlers.token import TokenErrorResponse
 from mcp.server.auth.json_response import PydanticJSONResponse
-from mcp.server.auth.middleware.client_auth import AuthenticationError, ClientAuthenticator
+from mcp.server.auth.middleware.client_auth import AuthenticationError
 from mcp.server.auth.provider import (
     AccessToken as SdkAccessToken,
 )
@@ -24,7 +30,6 @@ from mcp.server.auth.provider import (
     RefreshToken,
     RegistrationError,
     TokenError,
-    construct_redirect_uri,
 )
 from mcp.server.auth.routes import build_metadata, cors_middleware
 from mcp.server.auth.settings import ClientRegistrationOptions, RevocationOptions
@@ -34,11 +39,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from codeintel.auth.consent import PATH, SECONDS_TO_DECIDE, Consent, ConsentRequest
-from codeintel.auth.documents import Documents
+from codeintel.auth.consent import PATH, Consent, ConsentRequest
+from codeintel.auth.documents import Authenticator, Documents
 from codeintel.auth.origin import parse_origin
 from codeintel.auth.redirects import is_allowed, is_same_program
 from codeintel.auth.store import AuthStore, digest
+from codeintel.peer import network_key
 
 SUBJECT = "owner"
 
@@ -123,9 +129,10 @@ class OwnerProvider(OAuthProvider):
         info = client_info.model_dump_json(exclude_none=True)
         if len(info) > MAX_REQUEST:
             raise RegistrationError("invalid_client_metadata", "it is too long")
+        network = network_key(get_http_request().scope)
         self._store.database.execute(
-            "INSERT INTO clients (id, info, created) VALUES (?, ?, ?)",
-            (client_info.client_id, info, int(time.time())),
+            "INSERT INTO clients (id, info, created, network) VALUES (?, ?, ?, ?)",
+            (client_info.client_id, info, int(time.time()), network),
         )
         self._store.sweep()
 
@@ -143,6 +150,8 @@ class OwnerProvider(OAuthProvider):
         client_id = client.client_id or ""
         request = ConsentRequest(
             client_id=client_id,
+            client=client if isinstance(client, _Registered) else None,
+            site=urlsplit(client_id).netloc.rpartition("@")[2],
             name=" ".join((client.client_name or client_id).split())[:MAX_NAME],
             redirect_uri=str(params.redirect_uri),
             explicit=params.redirect_uri_provided_explicitly,
@@ -150,7 +159,6 @@ class OwnerProvider(OAuthProvider):
             scopes=params.scopes or [],
             challenge=params.code_challenge,
             resource=params.resource,
-            expires=int(time.time()) + SECONDS_TO_DECIDE,
         )
         url = self._consent.url(request)
         if len(url) > 2 * MAX_REQUEST:
@@ -163,18 +171,29 @@ class OwnerProvider(OAuthProvider):
         with self._store.transaction() as database:
             database.execute(
                 "INSERT INTO codes (hash, about, family, expires) VALUES (?, ?, ?, ?)",
-                (digest(code), asked.model_dump_json(), uuid4().hex, now + CODE_SECONDS),
+                (
+                    digest(code),
+                    asked.model_dump_json(exclude={"client"}),
+                    uuid4().hex,
+                    now + CODE_SECONDS,
+                ),
             )
-            admitted = "UPDATE clients SET admitted = ? WHERE id = ?"
-            database.execute(admitted, (now, asked.client_id))
+            if asked.client is not None:
+                database.execute(
+                    "INSERT INTO clients (id, info, created, admitted) VALUES (?1, ?2, ?3, ?3)"
+                    " ON CONFLICT (id) DO UPDATE SET admitted = excluded.admitted",
+                    (asked.client_id, asked.client.model_dump_json(exclude_none=True), now),
+                )
         return self._back(asked, code=code)
 
     def _deny(self, asked: ConsentRequest) -> str:
         return self._back(asked, error="access_denied", error_description="the owner said no")
 
     def _back(self, asked: ConsentRequest, **answer: str) -> str:
-        issuer = str(self.issuer_url)
-        return construct_redirect_uri(asked.redirect_uri, **answer, state=asked.state, iss=issuer)
+        if asked.state is not None:
+            answer["state"] = asked.state
+        url: str = build_client_redirect(asked.redirect_uri, answer, iss=str(self.issuer_url))
+        return url
 
     # Codes and tokens.
 
@@ -209,7 +228,7 @@ class OwnerProvider(OAuthProvider):
 
     async def exchange_authorization_code(
         self,
-        client: OAuthClientInformationFull,  # noqa: ARG002 (of the interface)
+        client: OAuthClientInformationFull,
         authorization_code: AuthorizationCode,
     ) -> OAuthToken:
         """Return the first tokens. Raises TokenError if the code has been spent meanwhile."""
@@ -220,7 +239,7 @@ class OwnerProvider(OAuthProvider):
             if row is None:
                 raise TokenError("invalid_grant", "the code has been used")
             code = authorization_code
-            return self._issue(row[0], code.client_id, code.scopes, code.resource)
+            return self._issue(row[0], client, code.scopes, code.resource)
 
     async def load_refresh_token(
         self, client: OAuthClientInformationFull, refresh_token: str
@@ -251,7 +270,7 @@ class OwnerProvider(OAuthProvider):
 
     async def exchange_refresh_token(
         self,
-        client: OAuthClientInformationFull,  # noqa: ARG002 (of the interface)
+        client: OAuthClientInformationFull,
         refresh_token: RefreshToken,
         scopes: list[str],
     ) -> OAuthToken:
@@ -261,17 +280,21 @@ class OwnerProvider(OAuthProvider):
             row = database.execute(spend, (digest(refresh_token.token),)).fetchone()
             if row is None:
                 raise TokenError("invalid_grant", "the token has been used")
-            return self._issue(row[0], refresh_token.client_id, scopes, refresh_token.resource)
+            return self._issue(row[0], client, scopes, refresh_token.resource)
 
     def _issue(
-        self, family: str, client_id: str, scopes: list[str], resource: str | None
+        self,
+        family: str,
+        client: OAuthClientInformationFull,
+        scopes: list[str],
+        resource: str | None,
     ) -> OAuthToken:
         now = int(time.time())
-        access, refresh = (secrets.token_urlsafe(32) for _ in range(2))
-        for token, kind, seconds in (
-            (access, "access", ACCESS_SECONDS),
-            (refresh, "refresh", REFRESH_SECONDS),
-        ):
+        lives = {"access": ACCESS_SECONDS}
+        if "refresh_token" in client.grant_types:  # a document need not say so
+            lives["refresh"] = REFRESH_SECONDS
+        tokens = {kind: secrets.token_urlsafe(32) for kind in lives}
+        for kind, token in tokens.items():
             self._store.database.execute(
                 "INSERT INTO tokens (hash, kind, family, client, scopes, resource, expires)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -279,16 +302,16 @@ class OwnerProvider(OAuthProvider):
                     digest(token),
                     kind,
                     family,
-                    client_id,
+                    client.client_id,
                     json.dumps(scopes),
                     resource,
-                    now + seconds,
+                    now + lives[kind],
                 ),
             )
         return OAuthToken(
-            access_token=access,
+            access_token=tokens["access"],
             expires_in=ACCESS_SECONDS,
-            refresh_token=refresh,
+            refresh_token=tokens.get("refresh"),
             scope=" ".join(scopes),
         )
 
@@ -323,9 +346,9 @@ class OwnerProvider(OAuthProvider):
     def get_routes(self, mcp_path: str | None = None) -> list[Route]:
         """Return the routes of FastMCP, with what is missing there.
 
-        "none" among the ways to authenticate, which Claude looks for; issuer identification; the
-        metadata of the resource at the root too; the resource that a token is asked for; and the
-        revocation by clients without a secret.
+        "none" among the ways to authenticate, which Claude looks for; issuer identification, of
+        errors too; the metadata of the resource at the root too; the resource that a token is asked
+        for; and the revocation by clients without a secret.
         """
         routes = super().get_routes(mcp_path)
         metadata = build_metadata(self._origin, None, self._registration, self._revocation)
@@ -334,12 +357,18 @@ class OwnerProvider(OAuthProvider):
         metadata.revocation_endpoint_auth_methods_supported = methods
         metadata.authorization_response_iss_parameter_supported = True
         metadata.client_id_metadata_document_supported = self._documents.enabled
+        if self._documents.enabled:
+            methods.append("private_key_jwt")
+            algorithms = sorted(ASSERTION_ALGORITHMS)
+            metadata.token_endpoint_auth_signing_alg_values_supported = algorithms
+            metadata.revocation_endpoint_auth_signing_alg_values_supported = algorithms
         described = cors_middleware(MetadataHandler(metadata).handle, ["GET", "OPTIONS"])
-        authenticator = ClientAuthenticator(self)
+        authenticator = Authenticator(self, self._documents, str(metadata.token_endpoint))
         token = _Token(provider=self, client_authenticator=authenticator)
         revocation = _Revocation(self, authenticator)
-        ours = {
+        ours: dict[str, Callable[..., Any]] = {
             "/.well-known/oauth-authorization-server": described,
+            "/authorize": _Authorization(self).handle,
             "/token": cors_middleware(token.handle, ["POST", "OPTIONS"]),
             "/revoke": cors_middleware(revocation.handle, ["POST", "OPTIONS"]),
         }
@@ -386,6 +415,20 @@ class _Documented(ProxyDCRClient):
         return uri
 
 
+class _Authorization(AuthorizationHandler):
+    """The SDK's authorization endpoint, which does not say who sends the browser back."""
+
+    provider: OwnerProvider
+
+    async def handle(self, request: Request) -> Response:
+        answer = await super().handle(request)
+        url = answer.headers.get("location", "")
+        if "error" in parse_qs(urlsplit(url).query):
+            issuer = str(self.provider.issuer_url)
+            answer.headers["location"] = build_client_redirect(url, {}, iss=issuer)
+        return answer
+
+
 class _Token(TokenHandler):
     """FastMCP's token endpoint, which does not look at the resource that is asked for."""
 
@@ -408,7 +451,7 @@ class _Token(TokenHandler):
 class _Revocation:
     """The revocation endpoint; the SDK's refuses clients that have no secret."""
 
-    def __init__(self, provider: OwnerProvider, authenticator: ClientAuthenticator) -> None:
+    def __init__(self, provider: OwnerProvider, authenticator: Authenticator) -> None:
         self._provider = provider
         self._authenticator = authenticator
 

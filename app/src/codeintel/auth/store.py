@@ -3,7 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,7 +12,10 @@ from codeintel.errors import CodeintelError
 FILE = "auth.sqlite"
 
 MAX_STRANGERS = 1_000
-"""Clients that have registered and were never let in. Anybody may register: the oldest give way."""
+"""Clients that have registered and were never let in. Anybody may register: the oldest give way.
+
+It is the oldest of the network that has most of them: a flood from one place harms none elsewhere.
+"""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
@@ -20,7 +23,8 @@ CREATE TABLE IF NOT EXISTS clients (
   id TEXT PRIMARY KEY,
   info TEXT NOT NULL,        -- what it registered, as JSON
   created INTEGER NOT NULL,  -- seconds since the epoch, as all times
-  admitted INTEGER           -- when the owner let it in last
+  admitted INTEGER,          -- when the owner let it in last
+  network TEXT               -- where it registered
 ) STRICT;
 CREATE TABLE IF NOT EXISTS codes (
   hash BLOB PRIMARY KEY,
@@ -70,6 +74,8 @@ class AuthStore:
             )
             self.database.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
             self.database.executescript(_SCHEMA)
+            with suppress(sqlite3.OperationalError):  # only an older release has made it without
+                self.database.execute("ALTER TABLE clients ADD COLUMN network TEXT")
         except (OSError, sqlite3.Error) as error:
             raise CodeintelError(
                 f"{file} cannot be opened: {error}; give a folder that may be written with"
@@ -104,8 +110,9 @@ class AuthStore:
         self.database.execute("DELETE FROM codes WHERE expires < ?", (int(now),))
         self.database.execute("DELETE FROM tokens WHERE expires < ?", (int(now),))
         self.database.execute(
-            "DELETE FROM clients WHERE admitted IS NULL AND id NOT IN (SELECT id FROM clients"
-            " WHERE admitted IS NULL ORDER BY created DESC LIMIT ?)",
+            "DELETE FROM clients WHERE id IN (SELECT id FROM clients WHERE admitted IS NULL"
+            " ORDER BY row_number() OVER (PARTITION BY network ORDER BY created DESC, rowid DESC),"
+            " created DESC LIMIT -1 OFFSET ?)",
             (MAX_STRANGERS,),
         )
 

@@ -4,6 +4,7 @@ import re
 import secrets
 import sqlite3
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fastmcp.server.auth import AccessToken, TokenVerifier
@@ -91,5 +92,7 @@ class NamedTokens(TokenVerifier):
             return None
         if used is None or used + USE_NOTED_EVERY <= now:
             update = "UPDATE named_tokens SET used = ? WHERE hash = ?"
-            self._store.database.execute(update, (now, hashed))
+            # The note is a nicety: on a full disk, or behind a long write, the token is good still.
+            with suppress(sqlite3.OperationalError):
+                self._store.database.execute(update, (now, hashed))
         return AccessToken(token=token, client_id=name, scopes=[], expires_at=expires)
