@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from lab import PROTOCOLS, ROOT, Answer, Curl, instance, play, unit_pid
+from lab import ADDRESSES, PROTOCOLS, ROOT, Answer, Curl, instance, play, unit_pid
 from testinfra.host import Host
 
 SITE = str(ROOT / "playbooks/site.yml")
@@ -176,7 +176,7 @@ def test_what_says_how_the_app_does_needs_a_token_from_outside(curl: Curl, targe
             assert says in tried[-1].body
         assert target.check_output("python3 -c %s %s", INSIDE, path) == "200"
     target.check_output(f"{CODEINTEL} token revoke monitor {STATE}")
-    assert curl("https://mcp.test/api/readyz").status != 401
+    assert curl("https://mcp.test/api/readyz").json == {"status": "ready"}
     assert curl("https://mcp.test/").status == 200
 
 
@@ -260,6 +260,12 @@ def test_the_sandbox_opens_for_documents_of_clients_and_closes_again(
     assert {"AF_INET", "AF_INET6"} <= set(opened["RestrictAddressFamilies"].split())
     assert {"127.0.0.0/8", "10.0.0.0/8"} <= set(opened["IPAddressDeny"].split())
     assert call(curl).status == 401
+    # The kernel keeps it from a neighbour that the host itself reaches.
+    neighbour = f"curl -sk --max-time 5 -o /dev/null https://{ADDRESSES['acme']}:15000/roots/0"
+    group = shown("ControlGroup")["ControlGroup"]
+    within = f"echo $$ > /sys/fs/cgroup{group}/cgroup.procs && {neighbour}"
+    assert target.run(neighbour).rc == 0
+    assert target.run("sh -c %s", within).rc == 7  # not connected
     pid = unit_pid(target, "codeintel")
     # What it serves on is systemd's; it has no socket of the internet that waits for anybody.
     assert f"pid={pid}," not in target.run("ss -Hltunp").stdout
