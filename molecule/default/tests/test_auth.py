@@ -176,7 +176,7 @@ def test_what_says_how_the_app_does_needs_a_token_from_outside(curl: Curl, targe
             assert says in tried[-1].body
         assert target.check_output("python3 -c %s %s", INSIDE, path) == "200"
     target.check_output(f"{CODEINTEL} token revoke monitor {STATE}")
-    assert curl("https://mcp.test/api/readyz").json == {"status": "ready"}
+    assert set(curl("https://mcp.test/api/readyz").json) == {"status"}
     assert curl("https://mcp.test/").status == 200
 
 
