@@ -156,6 +156,10 @@ def test_what_is_configured_takes_over(host: Host, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out.endswith("notes@2.service has taken over from notes@1.service\n")
     host.boot()
     assert host.serving() == "B"
+    kept = [place for place in ("1", "2") if (host.state / "notes" / place).exists()]
+    assert kept == ["1", "2"]
+    assert host.converge() == 0
+    assert not (host.state / "notes/1").exists(), "what was configured once is still there"
 
 
 @pytest.mark.parametrize("sockets", ["unix", "unix and 443"])

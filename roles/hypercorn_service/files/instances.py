@@ -157,6 +157,8 @@ class Service:
         old = self.serving()
         if old and self.copied(old) == configured:
             self.wait_until_serving(old)  # it may have begun a moment ago
+            if ask(self.unit(OTHER[old]), "ActiveState") in {"inactive", "failed"}:
+                shutil.rmtree(self.state / OTHER[old], ignore_errors=True)  # secrets of once
             return ""
         # What was proven last stays what a crash brings back until the other one is proven.
         new = OTHER[old or self.last()]
