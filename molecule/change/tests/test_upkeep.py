@@ -84,14 +84,15 @@ def test_a_change_of_the_site_reaches_new_connections(edge: Edge, curl: Curl) ->
     assert report["protocols"]["h3"]["gap"]["seconds"] < 3
 
 
-def test_what_a_run_that_was_cut_off_has_left_is_taken_up(edge: Edge) -> None:
+def test_what_a_run_that_was_cut_off_has_left_is_taken_up(one: Edge) -> None:
     """It has written files and told nobody."""
-    edge.run("touch /etc/nginx/conf.d/codeintel.conf")
-    for arguments in (["--check"], []):
-        assert "Reload nginx for a change" in edge.change(SITE, *arguments)
-    edge.run("touch /etc/systemd/system/nginx.service.d/mcp-edge.conf")
-    assert "Restart nginx for a change" in edge.change(SITE)
-    assert "changed=0" in edge.change(SITE)
+    one.run("touch /etc/nginx/conf.d/codeintel.conf")
+    assert "Reload nginx for a change" in one.change(SITE, "--check")
+    one.run("touch /etc/systemd/system/nginx.service.d/mcp-edge.conf")
+    said = one.change(SITE)
+    assert "Reload nginx for a change" in said
+    assert "Restart nginx for a change" in said
+    assert "changed=0" in one.change(SITE)
 
 
 def test_an_upgrade_of_the_package(edge: Edge) -> None:
@@ -145,7 +146,7 @@ def test_settings_and_secrets_are_others(one: Edge) -> None:
 
     status, said = one.play(DEPLOY, mcp_app_secrets={"another": "secret"})
     assert status != 0
-    assert "is not handed another. Run the playbook codeintel.mcp_edge.site" in said
+    assert "not given any more: another, codeintel_shared_key. Run the playbook" in said
     assert "changed=0" in said
 
 
