@@ -119,6 +119,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     found = Host(tmp_path, module)
+    monkeypatch.setenv("LC_ALL", "C")  # which main sets, for it to be put back
     monkeypatch.setattr(module, "ETC", found.etc)
     monkeypatch.setattr(module, "STATE", found.state)
     monkeypatch.setattr(module, "UNITS", found.units)
