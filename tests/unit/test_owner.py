@@ -60,7 +60,8 @@ class Host:
         """Run the tasks with all that Ansible tells, and return that."""
         variables = {
             "__mcp_app_etc": str(self.folder / "etc"),
-            "__mcp_app_release": str(self.folder / "release"),
+            "__mcp_app_home": str(self.folder),
+            "__mcp_app_release": str(self.folder / "releases/one"),
             "ansible_python_interpreter": sys.executable,
             "mcp_app_name": "of-a-test",
             "mcp_edge_domain": "mcp.test",
@@ -98,8 +99,9 @@ class Host:
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
     (tmp_path / "play.yml").write_text(PLAY, encoding="utf-8")
-    programs = tmp_path / "release/venv/bin"
+    programs = tmp_path / "releases/one/venv/bin"
     programs.mkdir(parents=True)
+    (tmp_path / "current").symlink_to("releases/one")
     (programs / "python").symlink_to(sys.executable)
     log = tmp_path / "log"
     log.touch()
