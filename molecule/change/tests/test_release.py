@@ -19,11 +19,13 @@ def test_a_release_comes_and_goes(edge: Edge, tmp_path: Path, curl: Curl) -> Non
     """By deploy.yml, back by rollback.yml, forward by its name, and back where nothing serves."""
     before = edge.release()
     with edge.loaded() as report:
-        status, said = deploy(edge, another_app(tmp_path / "app"))
+        many = {"CODEINTEL_RATE_LIMIT": "987654/minute"}
+        status, said = deploy(edge, another_app(tmp_path / "app"), mcp_app_settings=many)
     assert status == 0, said[-3000:]
     nothing_lost(report)
     after = edge.release()
     assert after != before
+    assert "987654" in edge.run("cat /etc/codeintel/environment")
 
     with edge.loaded() as report:
         began = time.monotonic()
@@ -31,6 +33,7 @@ def test_a_release_comes_and_goes(edge: Edge, tmp_path: Path, curl: Curl) -> Non
         assert time.monotonic() - began < 30
     nothing_lost(report)
     assert edge.release() == before
+    assert "987654" not in edge.run("cat /etc/codeintel/environment")  # with the settings of then
 
     edge.change(ROLLBACK, rollback_to=after)
     assert edge.release() == after
@@ -72,7 +75,7 @@ def test_a_release_that_is_not_ready_gets_no_traffic(
     assert edge.run("readlink /srv/codeintel/previous") == back
     assert edge.settled()
 
-    assert "1/hour" in edge.run("cat /etc/codeintel/environment")
+    assert "1/hour" not in edge.run("cat /etc/codeintel/environment")
     edge.run(f"kill -9 {process}")
     page = f"https://{edge.domain}/"
     assert until(connect("client"), f"curl -sf --max-time 2 -o /dev/null {page}", 30)
