@@ -44,7 +44,7 @@ def _start(edge: Edge) -> None:
                 raise
         else:
             break
-    url = f"https://{edge.domain}/api/livez"
+    url = f"https://{edge.domain}/api/readyz"
     for version in ("http2", "http3-only"):
         ask = f"curl -sf --max-time 2 --{version} -o /dev/null {url}"
         assert until(connect("client"), ask, UP), f"{edge.name} does not serve {version}"

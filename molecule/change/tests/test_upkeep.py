@@ -84,6 +84,24 @@ def test_a_change_of_the_site_reaches_new_connections(edge: Edge, curl: Curl) ->
     assert report["protocols"]["h3"]["gap"]["seconds"] < 3
 
 
+def test_an_old_worker_ends_in_time(one: Edge, client: Host) -> None:
+    """Though a client is still sending what it asks, a few bytes at a time."""
+    old = "pgrep -f '[w]orker process is shutting down'"
+    one.change(SITE, nginx_quic_worker_shutdown_timeout=4)
+    client.run(
+        "(head -c 100000 /dev/zero | curl -s --limit-rate 400 --max-time 60 --data-binary @-"
+        f" https://{one.domain}/mcp >/dev/null 2>&1 &)"
+    )
+    sending = f"ss -Htn state established sport = :443 dst {ADDRESSES['client']} | grep -q ."
+    assert until(one.host, sending, 10)
+    one.run("systemctl reload nginx")
+    began = time.monotonic()
+    assert until(one.host, old, 2)
+    assert until(one.host, f"! {old}", 10)
+    assert time.monotonic() - began > 2  # not before the time was over
+    assert "Reload nginx for a change" in one.change(SITE)
+
+
 def test_what_a_run_that_was_cut_off_has_left_is_taken_up(one: Edge) -> None:
     """It has written files and told nobody."""
     one.run("touch /etc/nginx/conf.d/codeintel.conf")
