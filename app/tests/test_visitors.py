@@ -34,14 +34,14 @@ async def client(
     index({"stealth.py": "secret = 1"}, "skunkworks")
     index_path(index_dir, "broken-one").write_bytes(b"")
     settings = Settings(
-        public_url="https://mcp.test",
+        public_url="https://mcp.example.com",
         index_dir=index_dir,
         state_dir=tmp_path,
         auth="owner",
         owner_password=SecretStr(hash_password("the owner's password")),
     )
     async with run(create_app(settings)) as client:
-        client.base_url = httpx2.URL("https://mcp.test")
+        client.base_url = httpx2.URL("https://mcp.example.com")
         yield client
 
 
