@@ -25,6 +25,7 @@ OWN = re.compile(
     r"|(passwd|group|shadow|gshadow|subuid|subgid)-?$|[.]updated|ssh/|ssl/"
     r"|letsencrypt/(accounts|archive|csr|keys|live)/|letsencrypt/[.]"
     r"|nginx/modules-enabled|nginx/quic_host[.]key|systemd/system/[^/]*[.]wants/)"
+    r"|/srv/codeintel/releases/[^/]*/source/"  # a release is named by its content
     r"|.*/(__pycache__|venv|placeholder)(/|$)"
 )
 # Each instance has copies of what it runs from; those of the one that does not serve are history.
