@@ -263,7 +263,8 @@ def test_the_sandbox_opens_for_documents_of_clients_and_closes_again(
     # The kernel keeps it from a neighbour that the host itself reaches.
     neighbour = f"exec 3<> /dev/tcp/{ADDRESSES['acme']}/15000"
     group = shown("ControlGroup")["ControlGroup"]
-    within = f"echo $$ > /sys/fs/cgroup{group}/cgroup.procs || exit 2; {neighbour}"
+    enter = f"cd /sys/fs/cgroup/unified{group} 2>/dev/null || cd /sys/fs/cgroup{group}"
+    within = f"{{ {enter}; }} && echo $$ > cgroup.procs || exit 2; {neighbour}"
     assert target.run("timeout 5 bash -c %s", neighbour).rc == 0
     assert target.run("timeout 5 bash -c %s", within).rc in {1, 124}  # refused, or no answer
     pid = unit_pid(target, "codeintel")
