@@ -92,6 +92,20 @@ OIDC = {
             ["token"],
             "no network",
         ),
+        (
+            {
+                "mcp_app_base_settings": {},
+                "mcp_app_secrets": {"token": "x"},
+                "mcp_app_outbound": ["192.0.2.0/24", "internet"],
+            },
+            ["token"],
+            "192.0.2.0/24 internet",
+        ),
+        (
+            {"mcp_app_auth": "oidc", "mcp_app_outbound": ["internet"]},
+            ["codeintel_oidc_client_secret"],
+            "internet",
+        ),
     ],
 )
 def test_what_the_app_is_handed_and_what_it_calls(

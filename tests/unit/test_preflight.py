@@ -185,8 +185,8 @@ MALFORMED = [
     bad("hypercorn_service_health_path", "livez", "give a path that starts with /"),
     bad("hypercorn_service_memory_max", "1GB", "such as 1G"),
     bad("hypercorn_service_outbound", "internet", "give a list of strings"),
-    *(bad("hypercorn_service_outbound", [network], "give internet, or addresses and networks")
-      for network in ("everywhere", "0.0.0.0/0", "10.0.0.7/8", "login.example.com")),
+    *(bad(f"{role}_outbound", [network], "give internet, or addresses and networks")
+      for role in ("hypercorn_service", "mcp_app") for network in ("everywhere", "0.0.0.0/0", "10.0.0.7/8", "login.example.com")),
     bad("hypercorn_service_tasks_max", "lots", "unable to convert to int"),
     bad("hypercorn_service_settings", "debug", "give a dictionary"),
     bad("mcp_app_source", "zip", "must be one of: path, wheel, pypi, git"),
@@ -400,6 +400,8 @@ FINE = [
     Case(role="mcp_app", given={**PUBLIC, "mcp_app_allow_public_without_auth": "true",
          "mcp_app_base_settings": {}}),
     Case(role="mcp_app", given=PUBLIC),
+    Case(role="mcp_app",
+         given={**PUBLIC, "mcp_app_outbound": ["internet", "10.0.0.0/8", "fd00::7"]}),
     Case(role="mcp_app",
          given={**PUBLIC, "mcp_app_auth": "tokens", "mcp_app_client_documents": "yes"}),
     Case(role="mcp_app", given={**PUBLIC, "mcp_app_owner_password": "hunter2 hunter2",
