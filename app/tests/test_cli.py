@@ -3,6 +3,7 @@ import io
 import json
 import re
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from codeintel.auth.store import AuthStore
 from codeintel.auth.tokens import NamedTokens
 from codeintel.cli import main
 from codeintel.directory import IndexDirectory
+from codeintel.indexer import build_index
 
 COMMAND = [
     sys.executable,
@@ -145,6 +147,15 @@ def test_the_installed_command() -> None:
     assert usage.returncode == 2
     shown = subprocess.run([command, "index", "-h"], capture_output=True, text=True, check=True)
     assert "--index-dir" in shown.stdout
+
+
+def test_who_has_read_enough_is_told_nothing(write_tree: WriteTree, index_dir: Path) -> None:
+    build_index(write_tree({f"{n}.py": "" for n in range(100)}), "main", index_dir)
+    command = shlex.join([*COMMAND, "query", "files", "--index-dir", str(index_dir)])
+    read = subprocess.run(
+        f"{command} | head -c 1", shell=True, capture_output=True, text=True, check=True
+    )
+    assert (read.stdout, read.stderr) == ("{", "")
 
 
 def test_the_command_does_not_load_the_server() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from codeintel import languages
-from codeintel.context import ApplicationContext
+from codeintel.context import ApplicationContext, create_context
 from codeintel.doctor import Check, Verdict, diagnose, verdict
 from codeintel.store import index_path
 
@@ -49,6 +49,16 @@ def test_what_cannot_be_read_breaks(context: ApplicationContext) -> None:
     assert str(context.settings.index_dir) in (checks["indexes"].detail or "")
 
 
+def test_a_model_that_was_given_and_cannot_be_loaded_breaks(
+    context: ApplicationContext, index: Index, tmp_path: Path
+) -> None:
+    index({"a.py": "1"}, "main")
+    settings = context.settings.model_copy(update={"model_dir": tmp_path / "nowhere"})
+    checks, code = look(create_context(settings))
+    assert code == 1
+    assert "config.json" in (checks["model"].detail or "")
+
+
 def test_a_tree_of_another_owner_breaks(
     context: ApplicationContext, index: Index, tmp_path: Path
 ) -> None:
@@ -74,6 +84,7 @@ def test_missing_tools_are_named(
 
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(languages, "grammar", absent)
-    checks, _ = look(context)
+    checks, code = look(context)
+    assert code == 1
     assert str(checks["git"]) == "off     git: not installed; install git"
     assert "none works for bash, c," in str(checks["grammars"])

@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,32 @@ def test_broken_programs_do_no_harm(language: str) -> None:
         found = extract(language, text[:end].encode())
         covered = [line for first, last, _ in found.chunks for line in range(first, last + 1)]
         assert len(covered) == len(set(covered))
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("c", "{" * 200_000),
+        ("cpp", "a<" * 200_000),
+        ("python", "a" + ".b()" * 100_000),
+        ("go", "({" * 200_000),
+    ],
+)
+def test_what_would_take_minutes_is_text_alone(language: str, text: str) -> None:
+    """A twentieth of this took each of them longer than a whole repository."""
+    began = time.process_time()
+    found = extract(language, f"{text}\n".encode())
+    assert time.process_time() - began < 10
+    assert (found.definitions, found.uses) == ([], {})
+    assert found.chunks == [(1, 1, None)]
+
+
+def test_data_and_long_chains_keep_their_definitions() -> None:
+    table = "TABLE = [" + "1234, " * 100_000 + "]\n"
+    chain = "def build(q):\n    return q" + ".filter(1)" * 300 + "\n"
+    found = extract("python", f"{table}{chain}".encode())
+    assert [one.name for one in found.definitions] == ["TABLE", "build"]
+    assert ("filter", "call") in found.uses
 
 
 def test_this_package_is_understood() -> None:

@@ -1,6 +1,6 @@
 import pytest
 from codeintel.errors import CodeintelError
-from codeintel.links import Place, check_template, parse_id, url_of
+from codeintel.links import Place, check_template, linked, on_page, parse_id
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,13 +9,13 @@ PLACE = Place("main", "src/a b#c.py", 3, 9)
 
 
 def test_urls_of_a_forge() -> None:
-    url = url_of(PLACE, "abc", TEMPLATE, "https://mcp.example.com")
+    url = linked(PLACE, "abc", "", TEMPLATE)
     assert url == "https://forge.example/me/main/blob/abc/src/a%20b%23c.py#L3-L9"
-    assert "/blob/HEAD/" in url_of(PLACE, None, TEMPLATE, "https://mcp.example.com")
+    assert "/blob/HEAD/app/src/a%20b" in linked(PLACE, None, "app/", TEMPLATE)
 
 
-def test_urls_without_a_template_are_of_the_server() -> None:
-    url = url_of(PLACE, None, "", "https://mcp.example.com")
+def test_urls_of_the_page_of_the_server() -> None:
+    url = on_page(PLACE, "https://mcp.example.com")
     assert url == "https://mcp.example.com/#main/src/a%20b%23c.py:3-9"
 
 

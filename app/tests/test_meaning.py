@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 from codeintel.context import ApplicationContext, Capabilities, create_context
@@ -71,6 +72,18 @@ def test_meaning_finds_what_words_do_not_and_both_are_joined(indexed: Indexed, m
     assert paths(only) == ["image.py"]
 
 
+def test_a_repository_without_vectors_is_left_out(
+    indexes: Path, model: Path, write_tree: Callable[..., Path], index_dir: Path
+) -> None:
+    copytree(indexes, index_dir)
+    context = create_context(Settings(index_dir=index_dir, model_dir=model))
+    context.encoder.load()
+    build_index(write_tree({"a.py": "words = 1\n"}, "plain"), "plain", index_dir)
+    assert paths(search(context, QUESTION, by_meaning))[0] == "auth.py"
+    with pytest.raises(CodeintelError, match="no repository here has vectors"):
+        search(context, f"{QUESTION} repo:plain", by_meaning)
+
+
 def test_a_file_with_several_near_places_comes_first(model: Path, tmp_path: Path) -> None:
     one = "def where_passwords_are_checked(user, password):\n    return verify(password)\n"
     many = "".join(
@@ -84,7 +97,7 @@ def test_a_file_with_several_near_places_comes_first(model: Path, tmp_path: Path
     context = create_context(Settings(index_dir=tmp_path / "indexes", model_dir=model))
     context.encoder.load()
     with context.indexes.open("main") as index:
-        found = [one.path for one in by_meaning(context, index, QUESTION, 4)]
+        found = [one.path for one in by_meaning(context, index, QUESTION, None) or ()]
     assert found[0] == "many.py"
     assert "a.py" in found
 
@@ -108,7 +121,7 @@ def test_vectors_of_another_model_are_never_compared(
     (other / "config.json").unlink()
     (other / "config.json").write_bytes(config + b"\n")
     context = indexed(other)
-    with pytest.raises(CodeintelError, match="no vectors of the model in use"):
+    with pytest.raises(CodeintelError, match="has vectors of the model in use"):
         search(context, QUESTION, by_meaning)
     assert paths(search(context, QUESTION, by_words)) == ["words.py"]
 

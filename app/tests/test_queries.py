@@ -40,35 +40,35 @@ def test_an_outline_is_in_the_order_of_lines(opened: Open) -> None:
 def test_exact_symbols_prefer_the_same_case_and_code(opened: Open) -> None:
     files = {**CODE, "z.py": "class RUN_QUERY: pass\n", "b.py": "class run_queries: pass\n"}
     with opened(files) as index:
-        assert [s.path for s in index.symbols("run_query", exact=True)] == [
+        assert [s.path for s in index.symbols("run_query")] == [
             "app/models.py",
             "tests/test_models.py",
             "z.py",
         ]
-        assert index.symbols("RUN_QUERY", exact=True)[0].path == "z.py"
-        assert index.symbols("run_", exact=True) == []
+        assert index.symbols("RUN_QUERY")[0].path == "z.py"
+        assert index.symbols("run_") == []
 
 
 @pytest.mark.parametrize("asked", ["run_quer", "runQuery", "query run", "QUERY"])
 def test_like_symbols_contain_the_name_or_its_parts(opened: Open, asked: str) -> None:
     with opened(CODE) as index:
-        assert "run_query" in {s.name for s in index.symbols(asked, exact=False)}
-        assert "run" not in {s.name for s in index.symbols(asked, exact=False)}
+        assert "run_query" in {s.name for s in index.similar_symbols(asked, bool)}
+        assert "run" not in {s.name for s in index.similar_symbols(asked, bool)}
 
 
 @pytest.mark.parametrize("asked", ["", "%", "'", '"', "_"])
 def test_odd_names_do_no_harm(opened: Open, asked: str) -> None:
     with opened(CODE) as index:
-        index.symbols(asked, exact=True)
-        index.symbols(asked, exact=False)
+        index.symbols(asked)
+        index.similar_symbols(asked, bool)
         index.ranked(asked, limit=5)
         assert index.references(asked or "x") is not None
 
 
 def test_references_are_whole_words_of_known_kinds(opened: Open) -> None:
     with opened(CODE) as index:
-        assert not index.has_scip
-        assert index.references("run_query") == [
+        assert "scip" not in index.info.capabilities
+        assert index.references("run_query")[0] == [
             Reference("app/models.py", 3, "call"),
             Reference("app/models.py", 6, "definition"),
             Reference("app/views.py", 1, "import"),

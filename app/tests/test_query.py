@@ -27,7 +27,7 @@ def test_a_filter_given_twice_is_an_alternative() -> None:
 def test_what_only_looks_like_a_filter_is_words(query: str) -> None:
     parsed = parse_query(query)
     assert parsed.text == query
-    assert not parsed.filtered
+    assert not (parsed.paths or parsed.languages or parsed.kinds)
 
 
 @pytest.mark.parametrize("query", ["", "  ", "lang:python path:src"])
@@ -47,7 +47,6 @@ def test_any_text_is_a_query_or_refused_in_one_line(query: str) -> None:
 @pytest.mark.parametrize(
     ("patterns", "path", "matches"),
     [
-        ((), "a/b.py", True),
         (("a/",), "a/b.py", True),
         (("B.PY",), "a/b.py", True),
         (("c",), "a/b.py", False),
@@ -57,4 +56,10 @@ def test_any_text_is_a_query_or_refused_in_one_line(query: str) -> None:
     ],
 )
 def test_paths_match_by_glob_or_part(patterns: tuple[str, ...], path: str, matches: bool) -> None:
-    assert path_filter(patterns)(path) is matches
+    predicate = path_filter(patterns)
+    assert predicate is not None
+    assert predicate(path) is matches
+
+
+def test_without_patterns_there_is_no_filter() -> None:
+    assert path_filter(()) is None

@@ -7,6 +7,7 @@ from codeintel.metrics import Metrics
 from codeintel.server import build_server
 from fastmcp import Client
 from mcp import MCPError
+from mcp_types import INVALID_PARAMS
 
 pytestmark = pytest.mark.anyio
 
@@ -48,6 +49,7 @@ async def test_what_is_no_file_of_an_index(
     with pytest.raises(MCPError) as error:
         await client.read_resource(uri)
     assert message in str(error.value)
+    assert error.value.error.code == INVALID_PARAMS
     assert "\n" not in str(error.value)
 
 

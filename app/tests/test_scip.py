@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 from codeintel import scip
+from codeintel.context import create_context
 from codeintel.errors import CodeintelError
 from codeintel.indexer import build_index
 from codeintel.scip import Occurrence, read_occurrences
+from codeintel.settings import Settings
 from codeintel.store import Reference, index_path, open_index
+from codeintel.tools import Tools
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -121,16 +124,20 @@ def test_what_scip_python_wrote_tells_two_of_one_name_apart(index_dir: Path) -> 
             ("main.py", 11),
             ("main.py", 12),
         ]
-        assert [(r.path, r.line) for r in opened.references("get")] == every
-        assert opened.references("get", "Cache.get") == [
+        assert [(r.path, r.line) for r in opened.references("get")[0]] == every
+        assert opened.references("get", "Cache.get")[0] == [
             Reference("cache.py", 11, "definition"),
             Reference("main.py", 12, "reference"),
         ]
-        assert opened.references("get", "main.get") == [
+        assert opened.references("get", "main.get")[0] == [
             Reference("main.py", 4, "definition"),
             Reference("main.py", 11, "reference"),
         ]
         assert opened.references("get", "Nowhere.get") == opened.references("get")
+        assert opened.references("get")[1] == "scip"
+        assert opened.references("demo")[1] == "text"  # a word that SCIP says nothing of
+    tools = Tools(create_context(Settings(index_dir=index_dir)))
+    assert [tools.references(name).source for name in ("get", "demo")] == ["scip", "text"]
 
 
 GOOD = index(document("a.py", occurrence([0, 0, 1])))

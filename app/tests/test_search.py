@@ -1,10 +1,12 @@
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from codeintel.context import ApplicationContext
+from codeintel.context import ApplicationContext, create_context
 from codeintel.directory import IndexDirectory
 from codeintel.errors import CodeintelError
+from codeintel.indexer import build_index
 from codeintel.search import Results, by_meaning, by_words, fetch, search
 from codeintel.settings import Settings
 
@@ -65,14 +67,30 @@ def test_filters(index: Build, find: Find) -> None:
     assert find("absolutelynothing").results == []
 
 
+def test_filters_find_what_is_far_down_in_the_ranking(index: Build, find: Find) -> None:
+    """More places answer better than are ranked."""
+    many = {f"many/{number}.py": "def token(): token(token)\n" for number in range(400)}
+    one = {"other/deep.go": f"// token {'word ' * 200}\nfunc Run() {{}}\n"}
+    index(many | one, "main")
+    assert "other/deep.go" not in paths(find("token"))
+    for narrow in ("path:other", "lang:go", "kind:function path:*.go", "lang:go lang:rust"):
+        assert set(paths(find(f"token {narrow}"))) == {"other/deep.go"}, narrow
+
+
 def test_an_unknown_language_or_repository_says_what_there_is(index: Build, find: Find) -> None:
     index(TREE, "main")
-    with pytest.raises(
-        CodeintelError, match=r"no cobol in main; lang: is one of: javascript, mark"
-    ):
+    with pytest.raises(CodeintelError, match=r"no cobol here; lang: is one of: javascript, mark"):
         find("limiter lang:cobol")
     with pytest.raises(CodeintelError, match=r"unknown repository 'other'; one of: main"):
         find("limiter repo:other")
+
+
+def test_a_language_that_one_repository_lacks_is_found_in_another(index: Build, find: Find) -> None:
+    index(TREE, "main")
+    for name in ("before", "other"):
+        index({f"{name}.go": "func limiter() {}\n"}, name)
+    assert set(paths(find("limiter lang:go"))) == {"before.go", "other.go"}
+    assert set(paths(find("limiter lang:python"))) == {"src/limiter.py"}
 
 
 def test_no_index_at_all(find: Find) -> None:
@@ -139,5 +157,18 @@ def test_what_cannot_be_fetched(
 
 def test_meaning_needs_vectors(index: Build, context: ApplicationContext) -> None:
     index(TREE, "main")
-    with pytest.raises(CodeintelError, match="main has no vectors of the model in use; use search"):
+    with pytest.raises(CodeintelError, match="no repository here has vectors of the model in use"):
         search(context, "limiter", by_meaning)
+
+
+def test_a_place_below_the_top_of_a_work_tree_is_linked_from_there(
+    write_tree: Callable[..., Path], index_dir: Path
+) -> None:
+    root = write_tree({f"app/{path}": text for path, text in TREE.items()})
+    subprocess.run(["git", "init", "--quiet", root], check=True)
+    build_index(root / "app", "main", index_dir)
+    template = "https://forge.example/{repository}/{path}#L{start}"
+    context = create_context(Settings(index_dir=index_dir, url_template=template))
+    [only] = search(context, "limiter lang:python kind:class", by_words).results
+    assert only.url == "https://forge.example/main/app/src/limiter.py#L1"
+    assert fetch(context, only.id).url == only.url

@@ -14,6 +14,9 @@ from codeintel.sensitive import has_secret_content, is_secret_name
         "id_ed25519.pub",
         "keys/id_deploy",
         ".netrc",
+        ".pypirc",
+        "prod.env",
+        "keys/putty.ppk",
     ],
 )
 def test_names_of_secrets(path: str) -> None:
@@ -34,6 +37,11 @@ def test_names_of_code(path: str) -> None:
         "token: ghp_" + "a1B2" * 9,
         "AKIA" + "ABCDEFGH12345678",
         "glpat-" + "x" * 20,
+        "-----BEGIN " + "EC PRIVATE KEY-----  \nMIIE",
+        "//registry.example.com/:_authToken=npm_" + "x" * 36,
+        "password = pypi-AgE" + "x" * 50,
+        "ANTHROPIC_API_KEY=sk-ant-" + "x" * 20,
+        "aws_secret_access_key = " + "a1/+" * 10,
     ],
 )
 def test_secret_content(content: str) -> None:
@@ -45,6 +53,7 @@ def test_secret_content(content: str) -> None:
     [
         'if line == "-----BEGIN ' + 'PRIVATE KEY-----":',
         "ghp_short",
+        "aws_secret_access_key = get('the name of a setting that is a long one')",
         "-----BEGIN CERTIFICATE-----\n",
     ],
 )

@@ -44,6 +44,14 @@ def test_an_unknown_name_is_refused_with_the_nearest(monkeypatch: pytest.MonkeyP
         load_settings()
 
 
+def test_so_is_that_of_a_credential(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "hypercorn.key").write_text("of somebody else")
+    (tmp_path / "codeintel_shared_kye").write_text("x" * 32)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    with pytest.raises(CodeintelError, match=r"shared_kye; did you mean CODEINTEL_SHARED_KEY\?"):
+        load_settings()
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -155,8 +155,11 @@ def test_a_foreign_owner_is_an_error_that_says_what_to_do(
     )
     wrapper.chmod(0o755)
     monkeypatch.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")
-    with pytest.raises(CodeintelError, match=r"another user .* run this as that user, or: git"):
-        open_tree(root)
+    (root / "sub").mkdir()
+    for tree in (root, root / "sub"):  # what git asks about is the repository
+        remedy = rf"{root} because another user .* as that user, or: git .* {root}$"
+        with pytest.raises(CodeintelError, match=remedy):
+            open_tree(tree)
 
 
 def test_an_empty_listing_is_an_error(write_tree: WriteTree) -> None:
@@ -164,6 +167,16 @@ def test_an_empty_listing_is_an_error(write_tree: WriteTree) -> None:
     git(root, "init", "-q")
     with pytest.raises(CodeintelError, match="git lists no file"):
         open_tree(root)
+    (root / ".gitignore").unlink()
+    assert open_tree(root).paths == ()  # a repository in which nothing has begun yet
+
+
+def test_a_part_of_a_work_tree_knows_where_it_is(write_tree: WriteTree) -> None:
+    root = write_tree({"app/src/a.py": "", "b.py": ""})
+    git(root, "init", "-q")
+    part = open_tree(root / "app/src")
+    assert (part.paths, part.prefix) == (("a.py",), "app/src/")
+    assert open_tree(root).prefix == ""
 
 
 def test_what_is_no_source_tree(write_tree: WriteTree) -> None:
@@ -219,10 +232,15 @@ def test_a_known_state_does_not_hide_a_link(write_tree: WriteTree, tmp_path: Pat
         ("https://user:s3cret@example.com/a.git", "https://example.com/a.git"),
         ("https://example.com/a@b.git", "https://example.com/a@b.git"),
         ("git@example.com:a.git", "git@example.com:a.git"),
+        ("git+https://user:s3cret@example.com/a", "git+https://example.com/a"),
+        ("https://example.com:8443/a?private_token=s3cret", "https://example.com:8443/a"),
+        ("https://user:s3/cret@example.com/a", None),
+        ("/srv/git/a.git", None),
+        ("file:///srv/git/a.git", None),
     ],
 )
 def test_the_remote_is_shown_without_credentials(
-    write_tree: WriteTree, url: str, shown: str
+    write_tree: WriteTree, url: str, shown: str | None
 ) -> None:
     root = write_tree({"a.py": ""})
     git(root, "init", "-q")

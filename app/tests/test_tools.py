@@ -115,6 +115,12 @@ async def test_many_files_are_also_counted_by_directory(client: Mcp, index: Inde
     assert "directories" not in await call(client, "files", glob="lib/a/*")
 
 
+async def test_long_paths_and_their_directories_share_the_budget(client: Mcp, index: Index) -> None:
+    index({f"{'d' * 140}{n:03}/{'f' * 200}.java": "" for n in range(140)}, "main")
+    answer = await client.call_tool("files", {"glob": "**/*.java"})
+    assert len(json.dumps(answer.structured_content)) <= MAX_ANSWER
+
+
 async def test_files_page_through_everything(client: Mcp, index: Index) -> None:
     names = [f"directory-{number % 7}/{'x' * 90}-{number:04}.py" for number in range(600)]
     index(dict.fromkeys(names, ""), "main")
@@ -296,6 +302,24 @@ async def test_symbols_by_name(client: Mcp, index: Index) -> None:
     assert similar["exact"] is False
     assert similar["symbols"] == ["src/a.py:1-3 class Limiter: class Limiter:"]
     assert "search" in (await call(client, "symbols", name="absent"))["hint"]
+    other = await call(client, "symbols", name="count", kind="class")
+    assert (other["total"], other["exact"]) == (0, True)
+    assert "of another kind or path" in other["hint"]
+    assert (await call(client, "symbols", name="count", kind="Function"))["total"] == 1
+
+
+async def test_symbols_knows_all_of_a_name(client: Mcp, index: Index) -> None:
+    """However many there are before those that are wanted."""
+    many = {f"a/{n}.py": "def same(): pass\n" * 10 for n in range(60)}
+    index(many | {"z.py": "class same: pass\ndef same_too(): pass\n"}, "main")
+    assert (await call(client, "symbols", name="same"))["total"] == 601
+    for narrow in ({"kind": "class"}, {"path": "z.py"}):
+        [found] = (await call(client, "symbols", name="same", **narrow))["symbols"]
+        assert found.startswith("z.py:1-1 class same")
+    similar = await call(client, "symbols", name="sam")
+    assert similar["total"] == 500
+    assert "give more of the name" in similar["hint"]
+    assert (await call(client, "symbols", name="sam", path="z.py"))["total"] == 2
 
 
 async def test_symbols_page(client: Mcp, index: Index) -> None:

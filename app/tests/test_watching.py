@@ -1,28 +1,26 @@
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Thread
 
+import pytest
 from codeintel.directory import IndexDirectory
+from codeintel.errors import CodeintelError
 from codeintel.indexer import BuildSummary, build_index
 from codeintel.watching import watch_index
 
 
-def until_built(watching: Iterator[BuildSummary], change: Callable[[int], object]) -> None:
-    """Change again and again, as the watch may not have begun, until there is one more build."""
-    thread = Thread(target=lambda: next(watching), daemon=True)
-    thread.start()
-    number = 0
-    while thread.is_alive():
-        number += 1
-        change(number)
-        thread.join(0.1)
+def next_change(watching: Iterator[BuildSummary]) -> BuildSummary:
+    """Return the next build that found something new; others may come before it."""
+    return next(summary for summary in watching if summary.changed)
 
 
-def test_a_change_is_indexed_and_the_index_itself_is_none(
-    write_tree: Callable[..., Path],
-) -> None:
-    root = write_tree({"a.py": "1", ".gitignore": "indexes\n"})
+@pytest.mark.parametrize("place", ["tree", "node_modules/tree"])
+def test_changes_are_indexed_and_the_index_itself_is_none(tmp_path: Path, place: str) -> None:
+    """The first one comes before there is a watch, as one during a first build does."""
+    root = tmp_path / place
+    root.mkdir(parents=True)
+    for name, text in ({"a.py": "1", ".gitignore": "indexes\n"}).items():
+        (root / name).write_text(text)
     index_dir = root / "indexes"
     builds: list[BuildSummary] = []
 
@@ -32,8 +30,30 @@ def test_a_change_is_indexed_and_the_index_itself_is_none(
 
     watching = watch_index(build, root, index_dir)
     assert next(watching).files == 2
-    until_built(watching, lambda number: (root / "a.py").write_text(f"changed {number}"))
-    assert [summary.changed for summary in builds] == [2, 1]
+    for text in ("2", "3"):
+        (root / "a.py").write_text(text)
+        assert next_change(watching).changed == 1
+    assert len(builds) <= 4  # at once, when the watch has begun, and for each change
+
+
+def test_a_build_that_fails_is_told_and_the_watch_goes_on(
+    tmp_path: Path, index_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.py").write_text("1")
+    builds = 0
+
+    def build() -> BuildSummary:
+        nonlocal builds
+        builds += 1
+        if builds == 2:
+            (tmp_path / "b.py").write_text("the next change")
+            raise CodeintelError("no room")
+        return build_index(tmp_path, "main", index_dir)
+
+    watching = watch_index(build, tmp_path, index_dir)
+    assert next(watching).files == 1
+    assert next(watching).files == 2
+    assert capsys.readouterr().err == "codeintel: no room; waiting for the next change\n"
 
 
 def test_a_commit_is_a_change(write_tree: Callable[..., Path], index_dir: Path) -> None:
@@ -43,9 +63,15 @@ def test_a_commit_is_a_change(write_tree: Callable[..., Path], index_dir: Path) 
         who = ["-c", "user.name=x", "-c", "user.email=x@example.com"]
         subprocess.run(["git", *who, *arguments], cwd=root, check=True)
 
+    def commit() -> str | None:
+        return IndexDirectory(index_dir).scan().ready["main"].commit
+
     git("init", "--quiet")
     git("add", ".")
     watching = watch_index(lambda: build_index(root, "main", index_dir), root, index_dir)
     next(watching)
-    until_built(watching, lambda _: git("commit", "--quiet", "--allow-empty", "--message=one"))
-    assert IndexDirectory(index_dir).scan().ready["main"].commit is not None
+    next(watching)  # the watch has begun
+    assert commit() is None
+    git("commit", "--quiet", "--allow-empty", "--message=one")
+    next(watching)
+    assert commit() is not None

@@ -111,8 +111,10 @@ def measure_codeintel(
         names = [text for text, _ in patterns[:40]]
         found = {
             "grep_first_page": timed(lambda p: first_page(index, p), patterns),
-            "symbol_exact": timed(lambda name: index.symbols(name, exact=True), names),
-            "symbol_like": timed(lambda name: index.symbols(name[:6], exact=False), names),
+            "symbol_exact": timed(index.symbols, names),
+            "symbol_like": timed(
+                lambda name: index.similar_symbols(name[:6], lambda _: True), names
+            ),
             "references": timed(index.references, names),
             "ranked": timed(lambda q: index.ranked(q["query"], limit=10), questions),
         }
@@ -222,7 +224,7 @@ def measure_vectors(
 
         def rank(question: dict[str, Any]) -> float:
             return gain(
-                (one.path for one in by_words(context, index, question["query"], 100)),
+                (one.path for one in by_words(context, index, question["query"], None)),
                 question["files"],
             )
 

@@ -15,6 +15,8 @@ MAX_ANSWER = 24_000
 ENVELOPE = 2_000
 """Characters kept for the members beside the list that fills an answer."""
 
+_LIST = MAX_ANSWER - ENVELOPE
+
 MAX_COUNTS = 60
 """Most files that counts name: whoever sees more has to narrow the question anyway."""
 
@@ -36,7 +38,7 @@ def size(value: object) -> int:
     return len(to_json(value).decode())
 
 
-def fit(parts: Iterable[T], budget: int = MAX_ANSWER - ENVELOPE) -> Iterator[T]:
+def fit(parts: Iterable[T], budget: int = _LIST) -> Iterator[T]:
     """Yield as many of `parts`, each whole, as `budget` characters of JSON hold."""
     for part in parts:
         budget -= size(part) + 1
@@ -53,21 +55,22 @@ def page(  # noqa: PLR0913 (all but two are named)
     cursor: str | None,
     query: object,
     generation: str,
+    budget: int = _LIST,
 ) -> tuple[list[Shown], str | None]:
     """Return up to `limit` of `items` as `show` gives them, and the cursor of the rest.
 
     Raises CodeintelError for a cursor of another query or generation.
     """
     _, start = decode_cursor(cursor, query, generation)
-    shown = list(fit(show(item) for item in items[start : start + limit]))
+    shown = list(fit((show(item) for item in items[start : start + limit]), budget))
     end = start + len(shown)
     more = bool(shown) and end < len(items)
     return shown, encode_cursor(query, generation, "", end) if more else None
 
 
-def most(counts: Counter[str]) -> tuple[dict[str, int], str]:
+def most(counts: Counter[str], budget: int = _LIST) -> tuple[dict[str, int], str]:
     """Return the largest of `counts`, and how many are left out, as words to add to a hint."""
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    shown = dict(fit(ranked[:MAX_COUNTS]))
+    shown = dict(fit(ranked[:MAX_COUNTS], budget))
     left = len(ranked) - len(shown)
     return shown, f" and {left} more files" if left else ""

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from codeintel.budget import size
 from codeintel.store import Index, Symbol
@@ -29,18 +29,22 @@ def dotted(name: str) -> str:
     return ".".join(_SEPARATOR.split(name.strip().removesuffix("()")))
 
 
-def find_symbols(index: Index, name: str) -> tuple[list[Symbol], bool]:
-    """Return definitions called `name`, or like it when there are none, and whether it was exact.
+def find_symbols(
+    index: Index, name: str, wanted: Callable[[Symbol], bool]
+) -> tuple[list[Symbol], bool]:
+    """Return the `wanted` definitions called `name`, and whether there are any of that name.
+
+    If there are none, they are those whose names are like it.
 
     `name` may be qualified, as in ``Class.method``; those in another container come only if
     there is none in that one.
     """
     last = last_part(name)
-    found = index.symbols(last, exact=True)
+    found = index.symbols(last)
     exact = bool(found)
-    found = found or index.symbols(last, exact=False)
-    wanted = dotted(name)
-    inside = [one for one in found if f".{qualified_name(one)}".endswith(f".{wanted}")]
+    found = list(filter(wanted, found)) if exact else index.similar_symbols(last, wanted)
+    full = dotted(name)
+    inside = [one for one in found if f".{qualified_name(one)}".endswith(f".{full}")]
     return inside or found, exact
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from types import MappingProxyType
@@ -23,6 +24,9 @@ from codeintel.store import (
     of_another_schema,
     open_index,
 )
+
+MAX_NAMES = 50
+"""Repositories that a message names."""
 
 MAX_IDLE = 8
 """Connections that are kept open for the next call; each may hold 2 MB of pages."""
@@ -121,7 +125,8 @@ class IndexDirectory:
         Raises CodeintelError if there is no such index or it is unusable.
         """
         indexes = self.scan()
-        names = ", ".join(indexes.ready) or "none"
+        names = ", ".join(islice(indexes.ready, MAX_NAMES)) or "none"
+        names += ", …" if len(indexes.ready) > MAX_NAMES else ""
         if repository is None:
             if len(indexes.ready) > 1:
                 raise CodeintelError(f"several repositories; pass repository, one of: {names}")

@@ -58,6 +58,8 @@ def diagnose(context: ApplicationContext, trees: Sequence[Path]) -> Iterator[Che
     for name, reason in indexes.broken.items():
         yield Check("broken", f"index {name}", reason)
     context.encoder.load()
+    if context.settings.model_dir is not None and context.encoder.reason is not None:
+        yield Check("broken", "model", context.encoder.reason)
     for name, capability in Capabilities.of(context):
         yield Check("ok" if capability.on else "off", name, capability.reason)
 
@@ -79,5 +81,5 @@ def _grammars() -> Check:
             missing.append(language)
     if missing:
         advice = "install codeintel again, with what it depends on"
-        return Check("off", "grammars", f"none works for {', '.join(missing)}; {advice}")
+        return Check("broken", "grammars", f"none works for {', '.join(missing)}; {advice}")
     return Check("ok", "grammars", ", ".join(languages.GRAMMARS))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tree_sitter import Node, QueryCursor
+from tree_sitter import Node, Parser, QueryCursor
 
 from codeintel.languages import GRAMMARS, UNRANKED, grammar
 
@@ -12,6 +12,18 @@ MAX_CHUNK = 80
 """Lines; a longer definition is cut."""
 
 MAX_SIGNATURE = 200
+
+# Parsers and queries take a fraction of a second for any source, but minutes and gigabytes for what
+# somebody made to that end, or for data that has the name of a source. Such a file is text alone.
+STEPS_PER_BYTE = 1 / 32  # of a parser; of 50,000 sources, data among them, none took over 1 / 72
+SPARE_STEPS = 1_000
+MAX_DEPTH = 1_000
+"""Nodes around a node."""
+
+MAX_STRAYS = 10_000
+"""Nodes in one stretch that the grammar does not understand."""
+
+_SAMPLE = 2_048  # bytes between two places whose depth is looked at
 
 _CONTAINERS = {"class", "enum", "interface", "module", "type"}
 _CHUNKED = _CONTAINERS | {"function", "macro", "method"}
@@ -66,9 +78,8 @@ def extract(language: str | None, content: bytes) -> Extract:
         lines.pop()
     definitions: list[Definition] = []
     uses: dict[tuple[str, str], list[int]] = {}
-    if language in GRAMMARS:
-        known = grammar(language)
-        root = known.parser.parse(content).root_node
+    known = grammar(language) if language in GRAMMARS else None
+    if known is not None and (root := _parse(known.parser, content)) is not None:
         definitions = _definitions(QueryCursor(known.definitions).matches(root), lines)
         for kind, query in ("call", known.calls), ("import", known.imports):
             nodes = QueryCursor(query).captures(root).get("name", ())  # in no certain order
@@ -80,6 +91,48 @@ def extract(language: str | None, content: bytes) -> Extract:
                     found.append(line)
     chunks = [] if language in UNRANKED else list(_chunks(definitions, lines))
     return Extract(definitions, uses, chunks)
+
+
+def _parse(parser: Parser, content: bytes) -> Node | None:
+    """Return the root of the tree; None for what would take far longer than a source does."""
+    left = SPARE_STEPS + int(len(content) * STEPS_PER_BYTE)
+
+    def is_enough(_offset: int, _has_error: bool) -> bool:
+        nonlocal left
+        left -= 1
+        return left < 0
+
+    try:
+        root = parser.parse(lambda at, _point: content[at:], progress_callback=is_enough).root_node
+    except ValueError:
+        parser.reset()
+        return None
+    return None if _has_strays(root) or _is_deep(root, len(content)) else root
+
+
+def _has_strays(root: Node) -> bool:
+    """Say whether there are so many nodes in one error that queries would not get through them."""
+    nodes = [root]
+    while nodes:
+        node = nodes.pop()
+        if node.is_error and node.child_count > MAX_STRAYS:
+            return True
+        if node.has_error:
+            nodes += [child for child in node.children if child.has_error]
+    return False
+
+
+def _is_deep(root: Node, size: int) -> bool:
+    """Say whether nodes lie so deep in others that queries would not get through them."""
+    cursor = root.walk()
+    for at in range(0, size, _SAMPLE):
+        cursor.reset(root)
+        depth = 0
+        while cursor.goto_first_child_for_byte(at) is not None:
+            depth += 1
+            if depth > MAX_DEPTH:
+                return True
+    return False
 
 
 def _definitions(

@@ -403,6 +403,7 @@ def _describe(
         "generation": digest.hexdigest()[:16],
         "commit": tree.commit or "",
         "remote": tree.remote or "",
+        "prefix": tree.prefix,
         "indexed_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "files": str(summary.files),
         "skipped": json.dumps(dict(sorted(summary.skipped.items()))),

@@ -50,15 +50,19 @@ def check_template(template: str) -> str:
     return template
 
 
-def url_of(place: Place, commit: str | None, template: str, public_url: str) -> str:
-    """Return an address for `place`, never empty: clients cite only what has one.
-
-    Without a template it is one of the server's own page, which tells places apart by fragment.
-    """
-    path = quote(place.path)
+def linked(place: Place, commit: str | None, prefix: str, template: str) -> str:
+    """Return the address of `place`, whose tree is at `prefix` in its repository, by `template`."""
+    path = quote(prefix + place.path)
     start, end = place.start, place.end or place.start
-    if not template:
-        return f"{public_url}/#{place.repository}/{path}:{start}-{end}"
     return template.format(
         repository=place.repository, commit=commit or "HEAD", path=path, start=start, end=end
     )
+
+
+def on_page(place: Place, public_url: str) -> str:
+    """Return an address of the server's own page, which tells places apart by fragment.
+
+    Clients cite only what has an address.
+    """
+    end = place.end or place.start
+    return f"{public_url}/#{place.repository}/{quote(place.path)}:{place.start}-{end}"

@@ -37,12 +37,14 @@ class QueryEncoder:
             except CodeintelError as error:
                 self.reason = str(error)
 
-    def nearest(self, index: Index, query: str, limit: int) -> list[Ranked] | None:
+    def nearest(
+        self, index: Index, query: str, limit: int, scope: str | None
+    ) -> list[Ranked] | None:
         """Return the places nearest to `query`; None where vectors of this model are missing."""
         if self._encoder is None or index.model != self._encoder.digest:
             return None
         [vector] = self._encoder.encode([query])
-        return index.nearest(vector, limit=limit)
+        return index.nearest(vector, limit=limit, scope=scope)
 
 
 def join(by_words: Sequence[Ranked], by_meaning: Sequence[Ranked]) -> list[Ranked]:

@@ -27,11 +27,6 @@ class Query:
     repositories: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
 
-    @property
-    def filtered(self) -> bool:
-        """Say whether results can drop out after they were ranked."""
-        return bool(self.paths or self.languages or self.kinds)
-
 
 def parse_query(query: str) -> Query:
     """Take the filters out of `query`. Raises CodeintelError when no words are left."""
@@ -53,8 +48,10 @@ def parse_query(query: str) -> Query:
     )
 
 
-def path_filter(patterns: tuple[str, ...]) -> Callable[[str], bool]:
+def path_filter(patterns: tuple[str, ...]) -> Callable[[str], bool] | None:
     """Return a predicate: a path matches one of the globs, or contains one that has no wildcard.
+
+    None when there are none, and so all paths match.
 
     Raises CodeintelError for a glob that does not compile.
     """
@@ -62,7 +59,7 @@ def path_filter(patterns: tuple[str, ...]) -> Callable[[str], bool]:
         compile_glob(pattern) if any(mark in pattern for mark in "*?[") else _contains(pattern)
         for pattern in patterns
     ]
-    return lambda path: not tests or any(test(path) for test in tests)
+    return (lambda path: any(test(path) for test in tests)) if tests else None
 
 
 def _contains(part: str) -> Callable[[str], bool]:

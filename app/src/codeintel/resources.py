@@ -1,9 +1,8 @@
 """The indexed files as MCP resources, ``codeintel://REPOSITORY/PATH``."""
 
-import logging
-
-from fastmcp.exceptions import ResourceError
 from fastmcp.resources import ResourceTemplate
+from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_PARAMS
 
 from codeintel.context import ApplicationContext
 from codeintel.errors import CodeintelError
@@ -21,7 +20,7 @@ def file_template(context: ApplicationContext) -> ResourceTemplate:
             with context.indexes.open(repository) as index:
                 return open_file(index, path).text
         except CodeintelError as error:
-            raise ResourceError(str(error), log_level=logging.DEBUG) from error
+            raise MCPError(INVALID_PARAMS, str(error)) from error
 
     return ResourceTemplate.from_function(
         file, URI_TEMPLATE, title="Indexed file", mime_type="text/plain"

@@ -7,6 +7,7 @@ from codeintel.regex import compile_regex
 
 _NAMES = (
     ".env*",
+    "*.env",
     "*.pem",
     "*.key",
     "*.p12",
@@ -14,6 +15,7 @@ _NAMES = (
     "*.jks",
     "*.keystore",
     "*.kdbx",
+    "*.ppk",
     "id_rsa*",
     "id_dsa*",
     "id_ecdsa*",
@@ -22,19 +24,24 @@ _NAMES = (
     ".pgpass",
     ".htpasswd",
     ".git-credentials",
+    ".pypirc",
 )
 _NAME = re.compile("|".join(map(translate, _NAMES)))
 
 # A key header counts only before a line end (raw or escaped), so that code which merely
 # compares with the marker stays readable; token formats are those of their issuers.
 _CONTENT = compile_regex(
-    rb"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----(?:\r?$|\\n)"
+    rb"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----(?:[ \t]*\r?$|\\n)"
     rb"|\bAKIA[0-9A-Z]{16}\b"
     rb"|\bgh[pousr]_[0-9A-Za-z]{36}"
     rb"|\bgithub_pat_[0-9A-Za-z_]{50}"
     rb"|\bglpat-[0-9A-Za-z_-]{20}"
     rb"|\bxox[abprs]-[0-9A-Za-z-]{20}"
     rb"|\bAIza[0-9A-Za-z_-]{35}"
+    rb"|\bnpm_[0-9A-Za-z]{36}"
+    rb"|\bpypi-AgE[0-9A-Za-z_-]{50}"
+    rb"|\bsk-(?:ant|proj)-[0-9A-Za-z_-]{20}"
+    rb"|(?i:\baws_secret_access_key[\"']?\s*[=:]\s*[\"']?)[0-9A-Za-z/+]{40}(?:[^0-9A-Za-z/+=]|$)"
 )
 
 

@@ -242,7 +242,9 @@ def load_settings() -> Settings:
     Raises CodeintelError for an unknown name or a value that does not validate.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    for name in sorted(os.environ):
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    given = [*os.environ, *(file.name for file in Path(credentials or os.devnull).glob("*"))]
+    for name in sorted(given):
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             nearest = get_close_matches(name.upper(), known, n=1, cutoff=0)[0]
             raise CodeintelError(f"unknown setting {name}; did you mean {nearest}?")

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from codeintel.errors import CodeintelError
 from codeintel.sensitive import has_secret_content, is_secret_name
@@ -23,6 +24,7 @@ FRESH_NS = 2_000_000_000
 _GENERATED_NAME = re.compile(r"\.min\.(?:js|css)$|\.(?:js|css|ts)\.map$")
 _GENERATED = re.compile(rb"^\W*(?:Code generated .* DO NOT EDIT\.?|@generated\b.*)$", re.MULTILINE)
 _GENERATED_HEAD = 1000  # bytes in which a generator says so
+_SCP = re.compile(r"[\w.-]+@[\w.-]+:(?!//)\S+")  # git@host:path; nobody's password
 _VCS_DIRECTORIES = {".git", ".hg", ".svn"}
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A repository's own configuration may name commands; these are the ones ls-files would run.
@@ -37,13 +39,15 @@ class SkipFileError(Exception):
 class SourceTree:
     """The files of one repository: paths relative to `root`, and the commit if there is one.
 
-    `remote` is the address of the origin, without the credentials that it may hold.
+    `remote` is the address of the origin, without the credentials that it may hold, and `prefix`
+    the way from the top of its work tree to `root`.
     """
 
     root: Path
     paths: tuple[str, ...]
     commit: str | None
     remote: str | None
+    prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +83,13 @@ def open_tree(root: Path) -> SourceTree:
     listing = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     # Undecodable names stay recognisable: read_file() counts them instead of losing them.
     paths = {os.fsdecode(name) for name in listing.split(b"\0") if name}
-    if not paths:
+    untouched = all(one.name == ".git" for one in root.iterdir())
+    if not (paths or untouched):
         raise CodeintelError(
             f"git lists no file under {root}; is it ignored, or owned by another user?"
         )
-    return SourceTree(root, tuple(sorted(paths)), _head(root), _remote(root))
+    prefix = os.fsdecode(_git(root, "rev-parse", "--show-prefix").rstrip(b"\n"))
+    return SourceTree(root, tuple(sorted(paths)), _head(root), _remote(root), prefix)
 
 
 def read_files(tree: SourceTree, known: Mapping[str, FileState]) -> Iterator[SourceFile]:
@@ -235,9 +241,11 @@ def _git(root: Path, *arguments: str) -> bytes:
         return done.stdout
     complaint = done.stderr.decode(errors="replace").strip().partition("\n")[0]
     if "dubious ownership" in complaint:
+        found = re.search(r"'(/.*)'", complaint)
+        top = Path(found[1]) if found else root
         raise CodeintelError(
-            f"git refuses {root} because another user (uid {root.stat().st_uid}) owns it; "
-            f"run this as that user, or: git config --global --add safe.directory {root}"
+            f"git refuses {top} because another user (uid {top.stat().st_uid}) owns it; "
+            f"run this as that user, or: git config --global --add safe.directory {top}"
         )
     raise CodeintelError(f"git cannot list {root}: {complaint}")
 
@@ -252,6 +260,15 @@ def _head(root: Path) -> str | None:
 def _remote(root: Path) -> str | None:
     try:
         url = _git(root, "config", "--get", "remote.origin.url").decode().strip()
-    except CodeintelError:  # there is none
+    except (CodeintelError, UnicodeDecodeError):  # there is none
         return None
-    return re.sub(r"^(\w+://)[^/]*@", r"\1", url)
+    if _SCP.fullmatch(url):
+        return url
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises for a password with a slash, which ends the host
+    except ValueError:
+        return None
+    # A path of this machine is nobody's business, and a query may hold a token.
+    place = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{place}{parts.path}" if parts.scheme and place else None

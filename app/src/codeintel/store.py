@@ -3,7 +3,7 @@
 import json
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +23,8 @@ if TYPE_CHECKING:  # numpy is optional
     import numpy as np
     from numpy.typing import NDArray
 
-MAX_SYMBOLS = 500
+MAX_SIMILAR = 500
+"""Definitions whose names are like the one that was asked for."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 FILE = re.compile(rf"({NAME.pattern})\.([0-9]{{1,9}})\.sqlite")
@@ -42,7 +43,8 @@ class IndexInfo:
 
     `generation` is a digest of paths and contents, so that a rebuild which changed nothing
     keeps cursors valid; `indexed_at` is ISO 8601 in UTC; `skipped` counts files by reason and
-    `languages` by language; `remote` is the address of the origin without credentials.
+    `languages` by language; `remote` is the address of the origin without credentials, and `prefix`
+    where in that repository the tree is: empty, or with a slash at its end.
     """
 
     repository: str
@@ -55,6 +57,7 @@ class IndexInfo:
     languages: Mapping[str, int]
     capabilities: frozenset[str]
     remote: str | None
+    prefix: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +128,8 @@ class Index:
             languages=MappingProxyType(json.loads(meta["languages"])),
             capabilities=frozenset(json.loads(meta["capabilities"])),
             remote=meta["remote"] or None,
+            prefix=meta.get("prefix", ""),  # which older builds of this schema lack
         )
-
-    @property
-    def has_scip(self) -> bool:
-        """Whether `references` answers from SCIP."""
-        return "scip" in self.info.capabilities
 
     def paths(self) -> list[str]:
         """Return all paths in their order."""
@@ -177,42 +176,35 @@ class Index:
         )
         return [Symbol(*row) for row in rows]
 
-    def symbols(self, name: str, *, exact: bool) -> list[Symbol]:
-        """Return at most `MAX_SYMBOLS` definitions, best first.
+    def symbols(self, name: str) -> list[Symbol]:
+        """Return all definitions of the very `name`, best first: in the same case, then others."""
+        rows = self._database.execute(f"{_SYMBOL} WHERE name = ? COLLATE NOCASE", (name,))
+        return sorted((Symbol(*row) for row in rows), key=lambda s: (s.name != name, *_place(s)))
 
-        `exact` finds the very name, in the same case first; otherwise names that contain `name`
-        or all its camel and snake parts.
+    def similar_symbols(self, name: str, wanted: Callable[[Symbol], bool]) -> list[Symbol]:
+        """Return at most `MAX_SIMILAR` of the `wanted` definitions, best first.
+
+        Their names contain `name`, or all its camel and snake parts.
         """
-        if exact:
-            names = [name]
-        else:
-            parts = ranking.parts(name) or [name.lower()]
-            contains = " AND ".join("instr(lower(name), ?)" for _ in parts)
-            query = "SELECT DISTINCT name FROM symbols WHERE"
-            found = self._database.execute(f"{query} {contains}", parts)
-            names = sorted((row[0] for row in found), key=lambda n: ranking.name_key(n, name))
+        parts = ranking.parts(name) or [name.lower()]
+        contains = " AND ".join("instr(lower(name), ?)" for _ in parts)
+        query = "SELECT DISTINCT name FROM symbols WHERE"
+        names = (row[0] for row in self._database.execute(f"{query} {contains}", parts))
         symbols: list[Symbol] = []
-        for wanted in names:
-            rows = self._database.execute(
-                f"{_SYMBOL} WHERE name = ? COLLATE NOCASE"
-                + ("" if exact else " AND name = ?")
-                + f" LIMIT {10 * MAX_SYMBOLS}",
-                (wanted,) if exact else (wanted, wanted),
-            )
-            symbols += sorted(
-                (Symbol(*row) for row in rows),
-                key=lambda s: (s.name != wanted, ranking.is_demoted(s.path), s.path, s.line),
-            )
-            if len(symbols) >= MAX_SYMBOLS:
+        for one in sorted(names, key=lambda n: ranking.name_key(n, name)):
+            query = f"{_SYMBOL} WHERE name = ? COLLATE NOCASE AND name = ?"
+            found = (Symbol(*row) for row in self._database.execute(query, (one, one)))
+            symbols += sorted(filter(wanted, found), key=_place)
+            if len(symbols) >= MAX_SIMILAR:
                 break
-        return symbols[:MAX_SYMBOLS]
+        return symbols[:MAX_SIMILAR]
 
-    def references(self, name: str, qualified: str = "") -> list[Reference]:
-        """Return the lines that use or define `name`, in the order of path and line.
+    def references(self, name: str, qualified: str = "") -> tuple[list[Reference], str]:
+        """Return the lines that use or define `name`, in the order of path and line, and by what.
 
-        By SCIP if it knows the name, then only of those symbols whose qualified name ends with
-        `qualified`, if there are any; else every line that holds it as a whole word, and of what
-        kind each is by the grammar of its language.
+        By ``scip`` if that knows the name, then only of those symbols whose qualified name ends
+        with `qualified`, if there are any; else by ``text``: every line that holds it as a whole
+        word, and of what kind each is by the grammar of its language.
         """
         query = "SELECT id, qualified FROM scip_symbols WHERE name = ?"
         if known := self._database.execute(query, (name,)).fetchall():
@@ -223,7 +215,8 @@ class Index:
                 " GROUP BY path, line ORDER BY path, line"
             )
             symbols = json.dumps(inside or [one for one, _ in known])
-            return [Reference(*row) for row in self._database.execute(query, (symbols,))]
+            rows = self._database.execute(query, (symbols,))
+            return [Reference(*row) for row in rows], "scip"
         kinds: dict[tuple[str, int], str] = {}
         query = (
             "SELECT path, kind, refs.lines FROM refs JOIN files ON files.id = refs.id >> 20"
@@ -236,23 +229,57 @@ class Index:
         pattern = rf"\b{escape(name)}\b" if re.fullmatch(r"\w+", name, re.ASCII) else escape(name)
         compiled = compile_regex(pattern.encode())
         paths = self.candidates(pattern, ignore_case=False)
-        return [
+        found = [
             Reference(path, line, kinds.get((path, line), "reference"))
             for path in (self.paths() if paths is None else paths)
             for line, *_ in matching_lines(compiled, self.content(path))
         ]
+        return found, "text"
 
-    def ranked(self, query: str, *, limit: int) -> list[Ranked]:
+    def scope(
+        self,
+        matches: Callable[[str], bool] | None,
+        languages: Collection[str],
+        kinds: Collection[str],
+    ) -> str | None:
+        """Return what `ranked` and `nearest` take as the chunks to look at, None for all.
+
+        They are in files whose paths match and which are in one of `languages`, and they define
+        something of one of `kinds`; what is None or empty does not narrow them.
+        """
+        if matches is None and not languages and not kinds:
+            return None
+        rows = self._database.execute("SELECT id, path, language FROM files")
+        files = [
+            file
+            for file, path, language in rows
+            if (matches is None or matches(path)) and (not languages or language in languages)
+        ]
+        query = "SELECT chunks.id FROM json_each(?1) CROSS JOIN chunks"
+        within = "chunks.id BETWEEN value << 20 AND (value + 1 << 20) - 1"
+        if kinds:
+            query += " CROSS JOIN symbols"
+            within += (
+                " AND symbols.id BETWEEN value << 20 AND (value + 1 << 20) - 1"
+                " AND symbols.kind IN (SELECT value FROM json_each(?2)) AND chunks.symbol ="
+                " iif(container IS NULL, name, container || '.' || name)"
+            )
+        arguments = [json.dumps(files), *([json.dumps(list(kinds))] if kinds else [])]
+        found = self._database.execute(f"{query} WHERE {within}", arguments)
+        return json.dumps([row[0] for row in found])
+
+    def ranked(self, query: str, *, limit: int, scope: str | None = None) -> list[Ranked]:
         """Return the chunks that answer `query`, words or identifiers, best first."""
         words = ranking.words(query)
         if not words:
             return []
         found = self._database.execute(
             "SELECT path, line, end_line, symbol, score FROM"
-            " (SELECT rowid AS found, -bm25(ranks, ?, ?, ?) AS score FROM ranks"
-            " WHERE ranks MATCH ? ORDER BY score DESC LIMIT ?)"
+            " (SELECT rowid AS found, -bm25(ranks, ?, ?, ?) AS score FROM ranks WHERE ranks MATCH ?"
+            " AND (?5 IS NULL OR rowid IN (SELECT value FROM json_each(?5)))"
+            " ORDER BY score DESC LIMIT ?6)"
             " JOIN chunks ON chunks.id = found JOIN files ON files.id = found >> 20",
-            (*ranking.WEIGHTS, ranking.match_expression(words), ranking.POOL),
+            (*ranking.WEIGHTS, ranking.match_expression(words), scope, ranking.POOL),
         )
         scored = [
             Ranked(path, line, end_line, symbol, score * ranking.factor(path, symbol, words))
@@ -260,7 +287,9 @@ class Index:
         ]
         return _by_file(scored)[:limit]
 
-    def nearest(self, vector: "NDArray[np.float32]", *, limit: int) -> list[Ranked]:
+    def nearest(
+        self, vector: "NDArray[np.float32]", *, limit: int, scope: str | None = None
+    ) -> list[Ranked]:
         """Return chunks whose vectors are near to the unit `vector`, ordered as in `ranked`.
 
         `vector` must be of the model whose digest `model` is.
@@ -274,9 +303,14 @@ class Index:
             for file, vectors in packed
             for row in range(len(vectors) // dimension)
         ]
+        every = unpack(b"".join(v for _, v in packed), dimension)
+        if scope is not None:
+            among = set(json.loads(scope))
+            rows_within = [row for row, chunk in enumerate(ids) if chunk in among]
+            ids, every = [ids[row] for row in rows_within], every[rows_within]
         if not ids:
             return []
-        rows = nearest(unpack(b"".join(v for _, v in packed), dimension), vector, limit)
+        rows = nearest(every, vector, limit)
         query = (
             "SELECT path, line, end_line, symbol FROM chunks JOIN files"
             " ON files.id = chunks.id >> 20 WHERE chunks.id = ?"
@@ -305,6 +339,11 @@ class Index:
         query = "SELECT id FROM files WHERE path = ?"
         (file,) = self._database.execute(query, (path,)).fetchone() or (-1,)
         return file * ROWS_PER_FILE, (file + 1) * ROWS_PER_FILE - 1
+
+
+def _place(symbol: Symbol) -> tuple[bool, str, int]:
+    """Return the sort key of definitions of one name: code first."""
+    return ranking.is_demoted(symbol.path), symbol.path, symbol.line
 
 
 def _by_file(scored: list[Ranked]) -> list[Ranked]:

@@ -20,7 +20,7 @@ from codeintel.globs import compile_glob
 from codeintel.grep import MAX_LINE, compile_pattern, grep
 from codeintel.reading import open_file, read_lines, split_lines
 from codeintel.search import Document, Results, by_meaning, by_words, fetch, search
-from codeintel.store import Index, Reference
+from codeintel.store import MAX_SIMILAR, Index, Reference
 
 PATHS = 100
 """Paths on a page of `files`."""
@@ -259,6 +259,7 @@ class Tools:
         with self._context.indexes.open(repository) as index:
             info = index.info
             paths = _select(index, glob) if glob else index.paths()
+        half = (MAX_ANSWER - ENVELOPE) // 2
         shown, following = page(
             paths,
             str,
@@ -266,11 +267,12 @@ class Tools:
             cursor=cursor,
             query=["files", info.repository, glob],
             generation=info.generation,
+            budget=half,
         )
         return Files(
             repository=info.repository,
             total=len(paths),
-            directories=_directories(paths) if following and not cursor else None,
+            directories=_directories(paths, half) if following and not cursor else None,
             paths=shown,
             cursor=following,
         )
@@ -287,13 +289,22 @@ class Tools:
         with self._context.indexes.open(repository) as index:
             info = index.info
             _require(index, "symbols")
-            found, exact = find_symbols(index, name)
-        matches = compile_glob(path) if path else None
-        found = [
-            one
-            for one in found
-            if (kind is None or one.kind == kind) and (matches is None or matches(one.path))
-        ]
+            matches = compile_glob(path) if path else None
+            found, exact = find_symbols(
+                index,
+                name,
+                lambda one: (
+                    (kind is None or one.kind == kind.lower())
+                    and (matches is None or matches(one.path))
+                ),
+            )
+        hint = None
+        if not found and exact:
+            hint = "what has this name is of another kind or path; leave these out"
+        elif not found:
+            hint = "nothing has such a name; try search or grep"
+        elif not exact and len(found) == MAX_SIMILAR:
+            hint = f"names like it, the best {MAX_SIMILAR} of more; give more of the name"
         shown, following = page(
             found,
             describe,
@@ -307,7 +318,7 @@ class Tools:
             exact=exact,
             total=len(found),
             symbols=shown,
-            hint=None if found else "nothing has such a name; try search or grep",
+            hint=hint,
             cursor=following,
         )
 
@@ -319,15 +330,12 @@ class Tools:
             info = index.info
             _require(index, "references")
             matches = compile_glob(path) if path else None
-            found = [
-                one
-                for one in index.references(last_part(name), dotted(name))
-                if matches is None or matches(one.path)
-            ]
+            every, source = index.references(last_part(name), dotted(name))
+            found = [one for one in every if matches is None or matches(one.path)]
             found.sort(key=lambda one: one.kind != "definition")
             answer = References(
                 repository=info.repository,
-                source="scip" if index.has_scip else "text",
+                source=source,
                 total=len(found),
                 references=[],
                 hint=None if found else "nothing names it; try symbols, which knows similar names",
@@ -395,14 +403,14 @@ def _select(index: Index, glob: str) -> list[str]:
     return [path for path in index.paths() if matches(path)]
 
 
-def _directories(paths: list[str]) -> dict[str, int]:
+def _directories(paths: list[str], budget: int) -> dict[str, int]:
     """Count `paths` by the first directory in which they differ."""
     first, last = paths[0].split("/")[:-1], paths[-1].split("/")[:-1]
     depth = 0  # of the directory that all share; they are sorted, so the ends tell
     while depth < min(len(first), len(last)) and first[depth] == last[depth]:
         depth += 1
     counts = Counter("/".join(path.split("/")[:-1][: depth + 1]) or "." for path in paths)
-    return most(counts)[0]
+    return most(counts, budget)[0]
 
 
 def _require(index: Index, capability: str) -> None:

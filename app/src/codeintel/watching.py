@@ -1,14 +1,18 @@
 """Index again whenever the files of a tree change."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from watchfiles import Change, DefaultFilter, watch
 
+from codeintel.errors import CodeintelError
 from codeintel.indexer import BuildSummary
 
 QUIET_MS = 300
 """Changes that follow each other this closely are one."""
+
+WAIT_MS = 1000
 
 
 def watch_index(
@@ -16,17 +20,43 @@ def watch_index(
 ) -> Iterator[BuildSummary]:
     """Yield what `build` returns, at once and after every change below `root`, until interrupted.
 
-    Another commit is a change too, though all files may stay as they are.
-    Changes below `index_dir`, which may be in the tree, do not count.
+    Another commit is a change too, though all files may stay as they are. Changes below
+    `index_dir`, which may be in the tree, do not count. A build that fails after the first one is
+    reported, and tried again with the next change.
     """
     yield build()
-    wanted = _Wanted(ignore_paths=[index_dir.resolve()])
-    for _ in watch(root.resolve(), watch_filter=wanted, step=QUIET_MS, raise_interrupt=False):
-        yield build()
+    watched = False
+    wanted = _Wanted(root.resolve(), index_dir.resolve())
+    for changes in watch(
+        root.resolve(),
+        watch_filter=wanted,
+        step=QUIET_MS,
+        rust_timeout=WAIT_MS,
+        yield_on_timeout=True,
+        raise_interrupt=False,
+    ):
+        # Once more when the watch has begun, for what changed while the first build ran.
+        if watched and not changes:
+            continue
+        watched = True
+        try:
+            yield build()
+        except (CodeintelError, OSError) as error:
+            print(f"codeintel: {error}; waiting for the next change", file=sys.stderr, flush=True)
 
 
 class _Wanted(DefaultFilter):
     """Files of the tree, and the log in which git notes every move to another commit."""
 
+    def __init__(self, root: Path, index_dir: Path) -> None:
+        super().__init__()
+        self._root = root
+        self._index_dir = index_dir
+
     def __call__(self, change: Change, path: str) -> bool:
-        return path.endswith("/.git/logs/HEAD") or super().__call__(change, path)
+        if Path(path).is_relative_to(self._index_dir):
+            return False
+        if path.endswith("/.git/logs/HEAD"):
+            return True
+        # What the way to the tree is called is no reason to leave it out.
+        return super().__call__(change, str(Path(path).relative_to(self._root)))
