@@ -186,7 +186,8 @@ MALFORMED = [
     bad("hypercorn_service_memory_max", "1GB", "such as 1G"),
     bad("hypercorn_service_outbound", "internet", "give a list of strings"),
     *(bad(f"{role}_outbound", [network], "give internet, or addresses and networks")
-      for role in ("hypercorn_service", "mcp_app") for network in ("everywhere", "0.0.0.0/0", "10.0.0.7/8", "login.example.com")),
+      for role in ("hypercorn_service", "mcp_app")
+      for network in ("everywhere", "0.0.0.0/0", "10.0.0.7/8", "login.example.com")),
     bad("hypercorn_service_tasks_max", "lots", "unable to convert to int"),
     bad("hypercorn_service_settings", "debug", "give a dictionary"),
     bad("mcp_app_source", "zip", "must be one of: path, wheel, pypi, git"),
