@@ -23,6 +23,9 @@ MAX_DEPTH = 1_000
 MAX_STRAYS = 10_000
 """Nodes in one stretch that the grammar does not understand."""
 
+SAFE_BYTES = 16_384
+"""Whatever is in a file of this size, it takes less than a second."""
+
 _SAMPLE = 2_048  # bytes between two places whose depth is looked at
 
 _CONTAINERS = {"class", "enum", "interface", "module", "type"}
@@ -95,6 +98,8 @@ def extract(language: str | None, content: bytes) -> Extract:
 
 def _parse(parser: Parser, content: bytes) -> Node | None:
     """Return the root of the tree; None for what would take far longer than a source does."""
+    if len(content) <= SAFE_BYTES:
+        return parser.parse(content).root_node
     left = SPARE_STEPS + int(len(content) * STEPS_PER_BYTE)
 
     def is_enough(_offset: int, _has_error: bool) -> bool:

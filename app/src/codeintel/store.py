@@ -250,23 +250,24 @@ class Index:
         if matches is None and not languages and not kinds:
             return None
         rows = self._database.execute("SELECT id, path, language FROM files")
-        files = [
+        files = {
             file
             for file, path, language in rows
             if (matches is None or matches(path)) and (not languages or language in languages)
-        ]
-        query = "SELECT chunks.id FROM json_each(?1) CROSS JOIN chunks"
-        within = "chunks.id BETWEEN value << 20 AND (value + 1 << 20) - 1"
-        if kinds:
-            query += " CROSS JOIN symbols"
-            within += (
-                " AND symbols.id BETWEEN value << 20 AND (value + 1 << 20) - 1"
-                " AND symbols.kind IN (SELECT value FROM json_each(?2)) AND chunks.symbol ="
-                " iif(container IS NULL, name, container || '.' || name)"
-            )
-        arguments = [json.dumps(files), *([json.dumps(list(kinds))] if kinds else [])]
-        found = self._database.execute(f"{query} WHERE {within}", arguments)
-        return json.dumps([row[0] for row in found])
+        }
+        query = (
+            "SELECT id >> 20, iif(container IS NULL, name, container || '.' || name) FROM symbols"
+            " WHERE kind IN (SELECT value FROM json_each(?))"
+        )
+        defined = set(self._database.execute(query, (json.dumps(list(kinds)),))) if kinds else None
+        chunks = self._database.execute("SELECT id, id >> 20, symbol FROM chunks")
+        return json.dumps(
+            [
+                chunk
+                for chunk, file, symbol in chunks
+                if file in files and (defined is None or (file, symbol) in defined)
+            ]
+        )
 
     def ranked(self, query: str, *, limit: int, scope: str | None = None) -> list[Ranked]:
         """Return the chunks that answer `query`, words or identifiers, best first."""
