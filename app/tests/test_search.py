@@ -81,6 +81,8 @@ def test_an_unknown_language_or_repository_says_what_there_is(index: Build, find
     index(TREE, "main")
     with pytest.raises(CodeintelError, match=r"no cobol here; lang: is one of: javascript, mark"):
         find("limiter lang:cobol")
+    with pytest.raises(CodeintelError, match=r"no struct here; kind: is one of: class, function"):
+        find("limiter kind:struct")
     with pytest.raises(CodeintelError, match=r"unknown repository 'other'; one of: main"):
         find("limiter repo:other")
 

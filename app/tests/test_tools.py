@@ -189,7 +189,9 @@ async def test_a_line_that_no_answer_holds(client: Mcp, index: Index) -> None:
 
 
 async def test_a_path_that_is_not_indexed(client: Mcp, index: Index) -> None:
-    index({"src/a.py": "1"}, "main")
+    index({"src/a.py": "1", ".env": "KEY=1", "a.bin": b"\0"}, "main")
+    assert "was left out of the index of main: secret" in await refusal(client, "read", path=".env")
+    assert "main: binary" in await refusal(client, "read", path="./a.bin")
     for path in ("/etc/passwd", "../src/a.py", "src", "x\ny", "src/a.py/"):
         assert "is not in the index of main" in await refusal(client, "read", path=path)
     assert "did you mean src/a.py" in await refusal(client, "read", path="lib/a.py")

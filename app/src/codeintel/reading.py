@@ -6,8 +6,13 @@ from codeintel.store import Index, IndexedFile
 
 
 def open_file(index: Index, path: str) -> IndexedFile:
-    """Return the file at `path`. Raises CodeintelError, with similar paths, if there is none."""
-    file = index.file(path.removeprefix("./"))
+    """Return the file at `path`. Raises CodeintelError, with what is known of it, if none is."""
+    path = path.removeprefix("./")
+    file = index.file(path)
+    if file is None and (reason := index.left_out(path)):
+        raise CodeintelError(
+            f"{path[:120]!r} was left out of the index of {index.info.repository}: {reason}"
+        )
     if file is None:
         name = path.rpartition("/")[2]
         similar = [known for known in index.paths() if known.rpartition("/")[2] == name][:3]

@@ -1,6 +1,6 @@
 """Ranked search over one or all repositories, in the shapes that ChatGPT's connectors expect."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from pydantic import BaseModel
@@ -58,28 +58,29 @@ Rank = Callable[[ApplicationContext, Index, str, str | None], list[Ranked] | Non
 def search(context: ApplicationContext, query: str, rank: Rank) -> Results:
     """Return the best places for `query` over all repositories, or those of its filter.
 
-    Raises CodeintelError for an unknown repository, for languages that none of them has, where none
-    can be ranked, and when there is no index.
+    Raises CodeintelError for an unknown repository, for languages or kinds that none of them has,
+    where none can be ranked, and when there is no index.
     """
     parsed = parse_query(query)
     matches = path_filter(parsed.paths)
     names = parsed.repositories or tuple(context.indexes.scan().ready) or (None,)
     found: list[_Found] = []
     languages: set[str] = set()
+    kinds: set[str] = set()
     able = False
     for name in names:
         with context.indexes.open(name) as index:
             info = index.info
             languages |= set(info.languages)
+            kinds |= index.kinds() if parsed.kinds else set()
             scope = index.scope(matches, parsed.languages, parsed.kinds)
             ranked = rank(context, index, parsed.text, scope)
         able = able or ranked is not None
         for one in (ranked or [])[:MAX_RESULTS]:
             place = Place(info.repository, one.path, one.start_line, one.end_line)
             found.append(_Found(place, one.symbol, info, one.score))
-    if parsed.languages and not languages & set(parsed.languages):
-        wanted = ", ".join(parsed.languages)[:40]
-        raise CodeintelError(f"no {wanted} here; lang: is one of: {', '.join(sorted(languages))}")
+    _refuse_unknown("lang", parsed.languages, languages)
+    _refuse_unknown("kind", parsed.kinds, kinds)
     if not able:
         raise CodeintelError(
             "no repository here has vectors of the model in use; use search, or index them again"
@@ -139,6 +140,13 @@ def by_meaning(
 ) -> list[Ranked] | None:
     """Rank by meaning alone; None where that does not work."""
     return context.encoder.nearest(index, query, JOINED, scope)
+
+
+def _refuse_unknown(name: str, wanted: Sequence[str], known: Collection[str]) -> None:
+    """Raise CodeintelError if none of the values of a filter can be met with."""
+    if wanted and not set(wanted) & set(known):
+        there = ", ".join(sorted(known)) or "nothing here"
+        raise CodeintelError(f"no {', '.join(wanted)[:40]} here; {name}: is one of: {there}")
 
 
 def _result(context: ApplicationContext, one: _Found) -> Result:

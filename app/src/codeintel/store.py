@@ -144,6 +144,16 @@ class Index:
         path, language, lines, packed = row
         return IndexedFile(path, language, lines, self._zstd.decompress(packed).decode())
 
+    def left_out(self, path: str) -> str | None:
+        """Return the reason for which the file at `path` is not indexed; None if it was not met."""
+        query = "SELECT reason FROM skipped WHERE path = ?"
+        row = self._database.execute(query, (path,)).fetchone()
+        return row[0] if row else None
+
+    def kinds(self) -> set[str]:
+        """Return the kinds of all definitions."""
+        return {row[0] for row in self._database.execute("SELECT DISTINCT kind FROM symbols")}
+
     def content(self, path: str) -> bytes:
         """Return the bytes of `path`, which must be one of `paths`."""
         query = "SELECT text FROM files JOIN texts ON file = id WHERE path = ?"
