@@ -159,12 +159,6 @@ class Index:
         query = "SELECT text FROM files JOIN texts ON file = id WHERE path = ?"
         return self._zstd.decompress(self._database.execute(query, (path,)).fetchone()[0])
 
-    def language(self, path: str) -> str | None:
-        """Return the language of `path`; None also when there is no such file."""
-        query = "SELECT language FROM files WHERE path = ?"
-        row = self._database.execute(query, (path,)).fetchone()
-        return row[0] if row else None
-
     def candidates(self, pattern: str, ignore_case: bool) -> list[str] | None:
         """Return the paths, in their order, in which the RE2 `pattern` can match.
 
