@@ -167,7 +167,7 @@ def test_broken_programs_do_no_harm(language: str) -> None:
     [
         ("c", "{" * 200_000),
         ("cpp", "a<" * 200_000),
-        ("python", "a" + ".b()" * 100_000),
+        ("python", "a" + ".a_name_of_thirty_characters_00()" * 10_000),
         ("go", "({" * 200_000),
     ],
 )
@@ -178,6 +178,13 @@ def test_what_would_take_minutes_is_text_alone(language: str, text: str) -> None
     assert time.process_time() - began < 10
     assert (found.definitions, found.uses) == ([], {})
     assert found.chunks == [(1, 1, None)]
+
+
+def test_a_parser_has_a_budget() -> None:
+    """Which data with a token in every byte is over, though its tree is a plain one."""
+    for items, known in ((5_000, ["x"]), (100_000, [])):
+        found = extract("python", b"x=[" + b"1," * items + b"]\n")
+        assert [one.name for one in found.definitions] == known
 
 
 def test_data_and_long_chains_keep_their_definitions() -> None:

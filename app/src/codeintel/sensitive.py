@@ -41,7 +41,7 @@ _CONTENT = compile_regex(
     rb"|\bnpm_[0-9A-Za-z]{36}"
     rb"|\bpypi-AgE[0-9A-Za-z_-]{50}"
     rb"|\bsk-(?:ant|proj)-[0-9A-Za-z_-]{20}"
-    rb"|(?i:\baws_secret_access_key[\"']?\s*[=:]\s*[\"']?)[0-9A-Za-z/+]{40}(?:[^0-9A-Za-z/+=]|$)"
+    rb"|(?i:\baws_secret_access_key[\"']?\s*[=:]\s*[\"']?)[0-9A-Za-z/+]{40}"
 )
 
 
