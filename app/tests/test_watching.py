@@ -1,11 +1,13 @@
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from codeintel.directory import IndexDirectory
 from codeintel.errors import CodeintelError
 from codeintel.indexer import BuildSummary, build_index
+from codeintel.store import index_path
 from codeintel.watching import watch_index
 
 
@@ -14,26 +16,40 @@ def next_change(watching: Iterator[BuildSummary]) -> BuildSummary:
     return next(summary for summary in watching if summary.changed)
 
 
+def change(file: Path, text: str) -> None:
+    """Give a file another content in one step, which is one change."""
+    scratch = file.parents[1] / "scratch"
+    scratch.write_text(text)
+    scratch.replace(file)
+
+
+def built(index_dir: Path) -> int:
+    """Return what every build changes, of which the last one is."""
+    return index_path(index_dir, "main").stat().st_mtime_ns
+
+
 @pytest.mark.parametrize("place", ["tree", "node_modules/tree"])
 def test_changes_are_indexed_and_the_index_itself_is_none(tmp_path: Path, place: str) -> None:
     """The first one comes before there is a watch, as one during a first build does."""
     root = tmp_path / place
     root.mkdir(parents=True)
-    for name, text in ({"a.py": "1", ".gitignore": "indexes\n"}).items():
-        (root / name).write_text(text)
+    (root / "a.py").write_text("1")
+    (root / ".gitignore").write_text("indexes\n")
     index_dir = root / "indexes"
-    builds: list[BuildSummary] = []
-
-    def build() -> BuildSummary:
-        builds.append(build_index(root, "main", index_dir))
-        return builds[-1]
-
-    watching = watch_index(build, root, index_dir)
+    watching = watch_index(lambda: build_index(root, "main", index_dir), root, index_dir)
     assert next(watching).files == 2
     for text in ("2", "3"):
-        (root / "a.py").write_text(text)
+        change(root / "a.py", text)
         assert next_change(watching).changed == 1
-    assert len(builds) <= 4  # at once, when the watch has begun, and for each change
+    # What the last builds wrote brings no other one: the next is that of the next change.
+    after = Thread(target=next_change, args=(watching,), daemon=True)
+    builds_before = built(index_dir)
+    after.start()
+    after.join(2)
+    assert built(index_dir) == builds_before
+    change(root / "a.py", "4")
+    after.join(20)
+    assert not after.is_alive()
 
 
 def test_a_build_that_fails_is_told_and_the_watch_goes_on(
