@@ -73,21 +73,21 @@ def test_a_build_that_fails_is_told_and_the_watch_goes_on(
 
 
 def test_a_commit_is_a_change(write_tree: Callable[..., Path], index_dir: Path) -> None:
+    """The first one of all makes folders that nothing watches yet."""
     root = write_tree({"a.py": "1"})
 
-    def git(*arguments: str) -> None:
-        who = ["-c", "user.name=x", "-c", "user.email=x@example.com"]
-        subprocess.run(["git", *who, *arguments], cwd=root, check=True)
+    def git(arguments: str) -> str:
+        command = ["git", "-c", "user.name=x", "-c", "user.email=x@example.com", *arguments.split()]
+        return subprocess.run(command, cwd=root, check=True, text=True, capture_output=True).stdout
 
-    def commit() -> str | None:
-        return IndexDirectory(index_dir).scan().ready["main"].commit
-
-    git("init", "--quiet")
-    git("add", ".")
+    git("init --quiet")
+    git("add .")
     watching = watch_index(lambda: build_index(root, "main", index_dir), root, index_dir)
     next(watching)
     next(watching)  # the watch has begun
-    assert commit() is None
-    git("commit", "--quiet", "--allow-empty", "--message=one")
-    next(watching)
-    assert commit() is not None
+    commit = "commit --allow-empty --message=one"
+    for change_of_commit in (commit, commit, "checkout --detach HEAD~1", commit, "checkout -"):
+        git(change_of_commit)
+        head = git("rev-parse HEAD").strip()
+        while next(watching) and IndexDirectory(index_dir).scan().ready["main"].commit != head:
+            pass

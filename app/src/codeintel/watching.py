@@ -1,5 +1,6 @@
 """Index again whenever the files of a tree change."""
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,10 @@ QUIET_MS = 300
 """Changes that follow each other this closely are one."""
 
 WAIT_MS = 1000
+
+_HEAD_MOVES = re.compile(r"(^|/)\.git/((logs/)?HEAD|refs/heads/.*(?<!\.lock))$")
+"""What git writes as another commit becomes HEAD. The log alone would not do: git writes it before
+the branch, and with a first commit makes its folder too, faster than that can be watched."""
 
 
 def watch_index(
@@ -46,7 +51,7 @@ def watch_index(
 
 
 class _Wanted(DefaultFilter):
-    """Files of the tree, and the log in which git notes every move to another commit."""
+    """Files of the tree, and those which say what its commit is."""
 
     def __init__(self, root: Path, index_dir: Path) -> None:
         super().__init__()
@@ -56,7 +61,6 @@ class _Wanted(DefaultFilter):
     def __call__(self, change: Change, path: str) -> bool:
         if Path(path).is_relative_to(self._index_dir):
             return False
-        if path.endswith("/.git/logs/HEAD"):
-            return True
         # What the way to the tree is called is no reason to leave it out.
-        return super().__call__(change, str(Path(path).relative_to(self._root)))
+        name = str(Path(path).relative_to(self._root))
+        return _HEAD_MOVES.search(name) is not None or super().__call__(change, name)

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import pytest
 from changing import DEPLOY, HOSTS, SITE, Edge, another_app
 from lab import ROOT, connect
 from power import cut
@@ -64,6 +65,7 @@ def cut_at_all_points(edge: Edge, folder: Path) -> None:
                 cut(edge)
 
 
+@pytest.mark.timeout(300 + 150 * POINTS)
 def test_the_power_is_cut(tmp_path: Path) -> None:
     """Of both hosts, each by itself; each serves again before the next time."""
     edges = [Edge(name, connect(name)) for name in HOSTS]

@@ -62,35 +62,36 @@ async def h3_stream(
 def test_fifty_streams_and_a_call(tmp_path: Path) -> None:
     async def scenario(server: Server) -> tuple[list[Report], list[Report], float, float]:
         started = asyncio.Semaphore(0)
+        async with asyncio.TaskGroup() as clients:  # one that fails ends the wait for the others
 
-        def start(work: Coroutine[Any, Any, Report]) -> asyncio.Task[Report]:
-            return asyncio.create_task(work)
+            def start(work: Coroutine[Any, Any, Report]) -> asyncio.Task[Report]:
+                return clients.create_task(work)
 
-        streams, calls = [], []
-        for _ in range(17):
-            streams.append(start(tcp_stream(server, started, http2=False, path="/events")))
-            streams.append(start(tcp_stream(server, started, http2=True, path="/events")))
-        streams += [start(h3_stream(server, started, "/events")) for _ in range(16)]
-        for _ in range(50):
-            await started.acquire()
-        for http2 in (False, True):
-            work = tcp_stream(server, started, http2=http2, path="/call", method="POST")
-            calls.append(start(work))
-        calls.append(start(h3_stream(server, started, "/call", "POST")))
-        slow = [
-            start(tcp_stream(server, started, http2=True, path="/slow")),
-            start(h3_slow(server)),
-        ]
-        for _ in range(3):
-            await started.acquire()
-        async with h3(server.host, server.port) as other:
-            while (await other.json("/live"))["slow"] < len(slow):
-                pass
-        begin = time.monotonic()
-        server.process.terminate()
-        reports = await asyncio.gather(*streams), await asyncio.gather(*calls)
-        assert [report[0] for report in await asyncio.gather(*slow)] == ["done"] * 2
+            streams, calls = [], []
+            for _ in range(17):
+                streams.append(start(tcp_stream(server, started, http2=False, path="/events")))
+                streams.append(start(tcp_stream(server, started, http2=True, path="/events")))
+            streams += [start(h3_stream(server, started, "/events")) for _ in range(16)]
+            for _ in range(50):
+                await started.acquire()
+            for http2 in (False, True):
+                work = tcp_stream(server, started, http2=http2, path="/call", method="POST")
+                calls.append(start(work))
+            calls.append(start(h3_stream(server, started, "/call", "POST")))
+            slow = [
+                start(tcp_stream(server, started, http2=True, path="/slow")),
+                start(h3_slow(server)),
+            ]
+            for _ in range(3):
+                await started.acquire()
+            async with h3(server.host, server.port) as other:
+                while (await other.json("/live"))["slow"] < len(slow):
+                    pass
+            begin = time.monotonic()
+            server.process.terminate()
+        assert [task.result()[0] for task in slow] == ["done"] * 2
         await asyncio.to_thread(server.process.wait, 10)
+        reports = [task.result() for task in streams], [task.result() for task in calls]
         return *reports, begin, time.monotonic()
 
     async def h3_slow(server: Server) -> Report:
