@@ -5,6 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
+# FastMCP imports these two in the first call of a session, which stops all others for 0.3 s.
+import key_value.aio.adapters.pydantic
+import key_value.aio.stores.memory  # noqa: F401
 from fastmcp import FastMCP
 from fastmcp.server.http import HostOriginGuardMiddleware
 from fastmcp.utilities.lifespan import combine_lifespans
