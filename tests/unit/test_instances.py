@@ -5,8 +5,10 @@ molecule/change has the real one; only here can each point be tried.
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -126,7 +128,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(module, "MARGIN", 0)
     monkeypatch.setattr(module, "systemctl", found.systemctl)
     monkeypatch.setattr(module, "ask", found.ask)
-    monkeypatch.setattr(module, "journal", lambda _unit: "its last lines")
+    monkeypatch.setattr(module, "journal", lambda *_: "its last lines")
 
     def cut(function: Callable[..., Any]) -> Callable[..., Any]:
         def step(*arguments: object, **options: object) -> Any:  # noqa: ANN401
@@ -148,6 +150,26 @@ def test_what_is_as_configured_stays(host: Host, capsys: pytest.CaptureFixture[s
     assert host.converge() == 0
     assert host.running == before
     assert capsys.readouterr() == ("", "")
+
+
+def is_locked(folder: Path) -> bool:
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(opened)
+    return False
+
+
+def test_it_is_kept_off_until_it_is_proven(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy, seen = host.state / "notes/2", []
+    monkeypatch.setattr(host.module.Service, "prove", lambda *_: seen.append(is_locked(copy)))
+    host.configure("B")
+    assert host.converge() == 0
+    assert seen == [True]
+    assert not is_locked(copy)
 
 
 def test_what_is_configured_takes_over(host: Host, capsys: pytest.CaptureFixture[str]) -> None:

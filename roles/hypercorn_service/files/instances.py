@@ -10,7 +10,8 @@
 The instances are the units NAME@1 and NAME@2. To converge, the one that does not run is started
 beside the other, has to answer for its health and to pass a check on a socket of its own, and only
 then the other one is told to end: it passes on its sockets, and answers what it has been asked. If
-the new one fails, it is stopped, and the old one has not noticed.
+the new one fails, it is stopped, and the old one has not noticed. Until then the copy that it runs
+from is locked, which keeps it from the sockets even if the other one should die meanwhile.
 
 Each runs from a copy of all that was configured: its unit, the files that it reads, and the virtual
 environment as a link. A crash or a reboot brings back what was proven, whatever is configured by
@@ -33,7 +34,8 @@ import subprocess
 import sys
 import time
 import tomllib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +141,16 @@ class Service:
         unit = self.unit(instance)
         return ask(unit, "ActiveState") == "active" and ask(unit, "StatusText") == SERVING
 
+    @contextmanager
+    def kept_off(self, instance: str) -> Iterator[None]:
+        """Keep an instance from the sockets."""
+        folder = os.open(self.state / instance, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
     def start(self, instance: str) -> None:
         """Start an instance; raises FailedError if it does not get ready."""
         if systemctl("start", self.unit(instance)) != 0:
@@ -164,16 +176,19 @@ class Service:
         new = OTHER[old or self.last()]
         done = f"{self.unit(new)} has " + (f"taken over from {self.unit(old)}" if old else "begun")
         systemctl("stop", self.unit(new))  # it may still be about to end
-        try:
-            self.copy(new, configured)
-            self.start(new)
-            self.prove(new)
-            self.note("last", new)
-        except (FailedError, OSError) as error:
-            said = journal(self.unit(new))
-            systemctl("stop", self.unit(new))
-            kept = f" {self.unit(old)} goes on as before." if old else ""
-            raise FailedError(f"{error}{kept} The journal ends with:\n\n{said}") from error
+        begin = time.time()
+        with ExitStack() as unproven:
+            try:
+                self.copy(new, configured)
+                unproven.enter_context(self.kept_off(new))
+                self.start(new)
+                self.prove(new)
+                self.note("last", new)
+            except (FailedError, OSError) as error:
+                said = journal(self.unit(new), begin)
+                systemctl("stop", self.unit(new))
+                kept = f" {self.unit(old)} goes on as before." if old else ""
+                raise FailedError(f"{error}{kept} The journal ends with:\n\n{said}") from error
         self.note("sockets", sockets)
         # A connection to the sockets may have started it meanwhile.
         systemctl("stop", "--no-block", self.unit(OTHER[new]))
@@ -278,9 +293,11 @@ def ask(unit: str, what: str) -> str:
     return output("systemctl", "show", f"--property={what}", "--value", unit)
 
 
-def journal(unit: str) -> str:
-    """Return the last lines of a unit."""
-    return output("journalctl", "--lines=30", "--no-pager", "--output=cat", f"--unit={unit}")
+def journal(unit: str, since: float = 0) -> str:
+    """Return the last lines of a unit, from a time in seconds on."""
+    output("journalctl", "--sync")
+    command = ["journalctl", "--lines=30", "--no-pager", "--output=cat", f"--unit={unit}"]
+    return output(*command, f"--since=@{since:.6f}")
 
 
 def output(*command: str) -> str:

@@ -119,7 +119,7 @@ class Client(QuicConnectionProtocol):
 
 
 @asynccontextmanager
-async def h3(host: str, port: int, seconds: float = 5, **options: Any) -> AsyncIterator[Client]:
+async def h3(host: str, port: int, seconds: float = 20, **options: Any) -> AsyncIterator[Client]:
     """Connect; raises ConnectionError where nothing answers within `seconds`."""
     configuration = QuicConfiguration(
         alpn_protocols=["h3"],

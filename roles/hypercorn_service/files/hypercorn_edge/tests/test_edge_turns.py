@@ -1,6 +1,7 @@
 """Two instances on the same sockets: the second serves when the first one stops or dies."""
 
 import asyncio
+import fcntl
 import os
 import signal
 import socket
@@ -56,6 +57,27 @@ def test_an_instance_answers_before_it_serves(tmp_path: Path) -> None:
 def test_a_killed_one_is_replaced(tmp_path: Path) -> None:
     with pair(tmp_path, unix=True) as (old, new):
         old.process.kill()
+        assert asyncio.run(pid_of(old.path)) == new.process.pid
+
+
+def test_one_that_is_kept_off_waits_though_nobody_serves(tmp_path: Path) -> None:
+    """Whoever proves it has locked the folder of its configuration until it is proven."""
+
+    async def is_answered(path: Path) -> bool:
+        try:
+            async with asyncio.timeout(1):
+                await pid_of(path)
+        except TimeoutError:
+            return False
+        return True
+
+    with pair(tmp_path, unix=True) as (old, new):
+        gate = os.open(new.folder, os.O_RDONLY)
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        old.process.kill()
+        assert not asyncio.run(is_answered(old.path))
+        assert asyncio.run(is_answered(tmp_path / "two"))
+        os.close(gate)
         assert asyncio.run(pid_of(old.path)) == new.process.pid
 
 

@@ -16,7 +16,8 @@ def main(arguments: list[str] | None = None) -> int:
         "--instance",
         metavar="SOCKET",
         type=Path,
-        help="serve this unix socket at once, and the others when no instance beside it does",
+        help="serve this unix socket at once, and the others when no instance beside it does, and "
+        "nobody has locked the folder of the --config",
     )
     parser.add_argument("application", metavar="MODULE:OBJECT")
     options = parser.parse_args(arguments)
@@ -29,4 +30,4 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     from .server import serve  # noqa: PLC0415  # it imports what the versions are checked for
 
-    return serve(options.application, hypercorn, edge, options.instance)
+    return serve(options.application, hypercorn, edge, options.instance, options.config.parent)

@@ -37,11 +37,15 @@ _READ = 16384  # bytes; four times as many can hold two thousand requests, which
 
 
 def serve(
-    application: str, settings: Mapping[str, Any], edge: Edge, instance: Path | None = None
+    application: str,
+    settings: Mapping[str, Any],
+    edge: Edge,
+    instance: Path | None = None,
+    gate: Path | None = None,
 ) -> int:
     """Serve `application`, MODULE:OBJECT, until SIGTERM or SIGINT. Return the exit status.
 
-    An `instance` is a unix socket of this process alone; see Worker.
+    An `instance` is a unix socket of this process alone, `gate` what keeps it off; see Worker.
     """
     config = _configure(application, settings, edge)
     logger = config.log.error_logger
@@ -53,7 +57,7 @@ def serve(
     with asyncio.Runner(debug=config.debug, loop_factory=uvloop.new_event_loop) as runner:
         runner.get_loop().set_exception_handler(hypercorn.asyncio.run._exception_handler)
         try:
-            runner.run(_serve(config, edge, instance))
+            runner.run(_serve(config, edge, instance, gate))
         except (NoAppError, LifespanFailureError, LifespanTimeoutError) as error:
             runner.run(config.log.error("%s", error))
             return 1
@@ -91,7 +95,7 @@ def _configure(application: str, settings: Mapping[str, Any], edge: Edge) -> Edg
     return config
 
 
-async def _serve(config: EdgeConfig, edge: Edge, instance: Path | None) -> None:
+async def _serve(config: EdgeConfig, edge: Edge, instance: Path | None, gate: Path | None) -> None:
     loop = asyncio.get_running_loop()
     notifier = Notifier()
     wrapper = load_application(config.application_path, config.wsgi_max_body_size)
@@ -106,7 +110,7 @@ async def _serve(config: EdgeConfig, edge: Edge, instance: Path | None) -> None:
     loop.add_signal_handler(signal.SIGHUP, lambda: _reload(config, notifier))
     loop.add_signal_handler(signal.SIGUSR1, drain.end_all)
 
-    worker = Worker(wrapper, config, instance)
+    worker = Worker(wrapper, config, instance, gate)
     await worker.start()
     # What is loaded by now stays: the garbage collector, which stops everything for 0.1 s each time
     # that it looks at all of it, need not. One request makes more objects than it expects between

@@ -28,16 +28,19 @@ class Worker:
     """One process that serves `app` on TCP or unix sockets and, over QUIC, on UDP ones.
 
     `instance` is a unix socket of this process alone, which it serves from the start. Its folder
-    is where instances take turns with what the configuration binds.
+    is where instances take turns with what the configuration binds. Whoever has locked `gate`
+    keeps this one from its turn.
     """
 
-    def __init__(self, app: ASGIWrapper, config: EdgeConfig, instance: Path | None) -> None:
+    def __init__(
+        self, app: ASGIWrapper, config: EdgeConfig, instance: Path | None, gate: Path | None
+    ) -> None:
         """Run within an event loop."""
         self._loop = asyncio.get_running_loop()
         self._app = app
         self._config = config
         self._instance = instance
-        self._turns = Turns(instance.parent if instance else None)
+        self._turns = Turns(instance.parent if instance else None, gate)
         self._context = WorkerContext(None)
         self._state = LifespanState()
         self._lifespan = Lifespan(app, config, self._loop, self._state)
