@@ -32,7 +32,8 @@ def ask(kind, port):
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 nginx = subprocess.Popen(["sleep", "60"])
 os.environ["MAINPID"] = str(nginx.pid)
-subprocess.run(["sh", sys.argv[1], "0", "echo", "streams end"], check=True)
+end = "sleep 0.1; grep -q zombie /proc/$MAINPID/status && echo after || echo before"
+subprocess.run(["sh", sys.argv[1], "0", sys.argv[2], "sh", "-c", end], check=True)
 assert nginx.wait(5) == -signal.SIGQUIT
 print(*(ask(*port) for port in PORTS), flush=True)
 time.sleep(2)
@@ -40,11 +41,12 @@ print(*(ask(*port) for port in PORTS))
 """
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(("job", "meanwhile"), [("restart", "dropped"), ("stop", "refused")])
 def test_who_connects_is_refused_unless_nginx_is_to_start_again(
-    tmp_path: Path, job: str, meanwhile: str
+    tmp_path: Path, job: str, meanwhile: str, when: str
 ) -> None:
-    """And where it does not start, soon after all the same."""
+    """And where it does not start, soon after all the same. Streams end when they are to."""
     systemctl = tmp_path / "systemctl"
     systemctl.write_text(f"#!/bin/sh\necho 7 nginx.service {job} running\n", encoding="utf-8")
     systemctl.chmod(0o755)
@@ -53,14 +55,14 @@ def test_who_connects_is_refused_unless_nginx_is_to_start_again(
     assert PAUSE in text
     program.write_text(text.replace(PAUSE, "timeout 2s"), encoding="utf-8")
     run = subprocess.run(
-        ["unshare", "--map-root-user", "--net", sys.executable, "-c", IN_A_NETWORK, program],
+        ["unshare", "--map-root-user", "--net", sys.executable, "-c", IN_A_NETWORK, program, when],
         env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}:/usr/sbin"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert run.stdout.splitlines() == [
-        "streams end",
+        when,
         f"{meanwhile} {meanwhile} {meanwhile}",
         "refused refused refused",
     ], run.stderr
