@@ -24,9 +24,13 @@ def issue(lineage: Path, days: int) -> str:
     return (lineage / "fullchain.pem").read_text()
 
 
-def deploy(home: Path, lineage: Path) -> None:
+def deploy(home: Path, lineage: Path, *, status: int = 0) -> None:
     command = ["sh", "-c", 'umask 077; exec "$0" x', str(home / "mcp-edge-deploy")]
-    subprocess.run(command, check=True, env=os.environ | {"RENEWED_LINEAGE": str(lineage)})
+    environment = os.environ | {
+        "RENEWED_LINEAGE": str(lineage),
+        "PATH": f"{home}:{os.environ['PATH']}",
+    }
+    assert subprocess.run(command, check=False, env=environment).returncode == status
 
 
 @pytest.fixture
@@ -79,3 +83,22 @@ def test_the_public_copy_is_replaced_and_not_written_over(home: Path, tmp_path: 
         issue(tmp_path / "x", 90)
         deploy(home, tmp_path / "x")
         assert reader.read() == old
+
+
+def test_a_server_that_cannot_be_told_is_an_error_and_all_else_is_done(
+    home: Path, tmp_path: Path
+) -> None:
+    """It is told first: were the hook cut off later, it would serve the old one till it ends."""
+    systemctl = home / "systemctl"
+    systemctl.write_text(
+        f"#!/bin/sh\necho $* && cat {tmp_path}/served/current/fullchain.pem > {tmp_path}/told\n"
+        f"[ ! -e {tmp_path}/etc/x/certificate.pem ] && exit 3\n"
+    )
+    systemctl.chmod(0o755)
+    settings = home / "mcp-edge-x.conf"
+    settings.write_text(settings.read_text().replace("unit=", "unit=x.service"))
+    issued = issue(tmp_path / "x", 90)
+    deploy(home, tmp_path / "x", status=3)
+    assert (tmp_path / "told").read_text() == issued
+    assert (tmp_path / "etc/x/certificate.pem").read_text() == issued
+    assert "renew_before_expiry = " in (home / "renewal/x.conf").read_text()
