@@ -86,39 +86,52 @@ def test_a_release_that_is_not_ready_gets_no_traffic(
     assert (edge.release(), edge.process()) == (before, process)
 
 
-def test_a_second_change_at_the_same_time_is_refused(one: Edge, tmp_path: Path) -> None:
+def test_a_release_that_cannot_be_imported_is_left_alone(one: Edge, tmp_path: Path) -> None:
+    """By timers, too, which would make indexes that the one that serves does not read."""
+    before, process = one.release(), one.process()
     app = another_app(tmp_path / "app")
-    with one.start(DEPLOY, mcp_app_location=str(app), mcp_app_lock=LOCK) as first:
-        assert until(one.host, "systemctl is-active --quiet codeintel-change.service", 60)
+    with (app / "src/codeintel/asgi.py").open("a") as module:
+        module.write('raise RuntimeError("not today")')
+    status, said = deploy(one, app)
+    assert status != 0
+    assert "not today" in said, said[-3000:]
+    assert (one.release(), one.process()) == (before, process)
+    assert one.run("basename $(readlink /srv/codeintel/indexing)") == before
+
+
+def test_a_second_change_at_the_same_time_is_refused(edge: Edge, tmp_path: Path) -> None:
+    app = another_app(tmp_path / "app")
+    with edge.start(DEPLOY, mcp_app_location=str(app), mcp_app_lock=LOCK) as first:
+        assert until(edge.host, "systemctl is-active --quiet codeintel-change.service", 60)
         for playbook in (DEPLOY, SITE, ROLLBACK):
-            status, said = one.play(playbook)
+            status, said = edge.play(playbook)
             assert status != 0
             assert "Another run is changing codeintel on this host: A change by root@" in said
             assert "changed=0" in said
         said, _ = first.communicate(timeout=200)
     assert first.returncode == 0, said[-3000:]
-    one.change(ROLLBACK)
-    assert one.settled()
+    edge.change(ROLLBACK)
+    assert edge.settled()
 
 
 def test_a_full_disk_stops_a_release_before_the_old_one_is_touched(
-    one: Edge, tmp_path: Path
+    edge: Edge, tmp_path: Path
 ) -> None:
-    before, process = one.release(), one.process()
-    one.run(
+    before, process = edge.release(), edge.process()
+    edge.run(
         "set -e; size=$(du -sk /srv/codeintel | cut -f1); mkdir -p /mnt/small;"
         "mount -t tmpfs -o size=$((size + 20000))k tmpfs /mnt/small;"
         "cp -a /srv/codeintel/. /mnt/small; mount --bind /mnt/small /srv/codeintel"
     )
     try:
-        with one.loaded() as report:
-            status, said = deploy(one, another_app(tmp_path / "app"))
-        assert (one.release(), one.process()) == (before, process)
-        assert one.run("ls /srv/codeintel/releases | wc -l") == one.run(
+        with edge.loaded() as report:
+            status, said = deploy(edge, another_app(tmp_path / "app"))
+        assert (edge.release(), edge.process()) == (before, process)
+        assert edge.run("ls /srv/codeintel/releases | wc -l") == edge.run(
             "ls -d /srv/codeintel/releases/*/.complete | wc -l"
         )
     finally:
-        one.run("umount /srv/codeintel /mnt/small")
+        edge.run("umount /srv/codeintel /mnt/small")
     assert status != 0
     assert "what runs was not touched" in said, said[-3000:]
     assert "No space left on device" in said

@@ -8,10 +8,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from changing import DEPLOY, HOSTS, SITE, Edge, nothing_lost
+from changing import DEPLOY, HOSTS, SITE, Edge, nothing_lost, slowest
 from lab import ADDRESSES, LAB, ROOT, SCENARIO, Curl, connect, until
 from power import restart
-from steadily import root
+from steadily import KEPT, root
 from testinfra.host import Host
 
 CERTIFICATES = str(SCENARIO / "certificates.yml")
@@ -41,7 +41,10 @@ def both_roots() -> Path:
 
 
 def serial(edge: Edge) -> str:
-    return edge.run(f"openssl x509 -noout -serial -in {CERTIFICATE}")
+    """Return that of the certificate which is served."""
+    ask = f"openssl s_client -connect {edge.domain}:443 -servername {edge.domain} </dev/null"
+    served = connect("client").check_output(f"{ask} 2>/dev/null | openssl x509 -noout -serial")
+    return str(served)
 
 
 def test_a_certificate_of_90_seconds_is_renewed(both_roots: Path) -> None:
@@ -57,8 +60,7 @@ def test_a_certificate_of_90_seconds_is_renewed(both_roots: Path) -> None:
             assert until(edge.host, f"! {not_due}", 100)
             with edge.loaded(f"--ca-file={both_roots}") as report:
                 edge.run("systemctl start certbot.service")
-                after = serial(edge)
-            assert after != before
+                assert serial(edge) != before
             nothing_lost(report)
             assert report["totals"]["streams"]["ended"] == 0
     finally:
@@ -75,13 +77,16 @@ def test_a_change_of_the_site_reaches_new_connections(edge: Edge, curl: Curl) ->
             for protocol in ("h1", "h2", "h3"):
                 answer = curl(f"https://{edge.domain}/api/livez", protocol=protocol)
                 assert answer.headers["strict-transport-security"] == "max-age=1234"
-    totals = report["totals"]
-    assert totals["streams"]["broken"] == 0
+    assert report["totals"]["streams"]["broken"] == 0
     if edge.terminating:
         nothing_lost(report)
     else:  # a handshake of HTTP/3 that nginx's reload falls into is lost
-        assert totals["failed"] <= 1, totals
-    assert report["protocols"]["h3"]["gap"]["seconds"] < 3
+        failed = [
+            (cell["protocol"], cell["connection"], cell["failed"]) for cell in report["requests"]
+        ]
+        assert sum(count for *_, count in failed) <= 1, failed
+        assert all(cell[:2] == ("h3", "fresh") for cell in failed if cell[2]), failed
+    assert slowest(report, "h3") < 3
 
 
 def test_an_old_worker_ends_in_time(one: Edge, client: Host) -> None:
@@ -121,9 +126,13 @@ def test_an_upgrade_of_the_package(edge: Edge) -> None:
             " >/dev/null 2>&1"
         )
         assert edge.run("cat /run/nginx.pid") != before
-    assert report["totals"]["failed"] == 0
     if edge.terminating:
-        nothing_lost(report)
+        nothing_lost(report, within=3)
+    else:  # connections over TCP go through nginx, and end with it
+        assert report["totals"]["failed"] == 0
+        assert slowest(report) < 3
+        (h3,) = (stream for stream in report["streams"] if stream["protocol"] == "h3")
+        assert h3["broken"] == h3["failed"] == 0, h3
     assert "mcp_edge_pause" not in edge.run("nft list tables")
     # One process has all sockets: of one that hands them over, QUIC's would be left to nobody.
     assert edge.run("pgrep -c -f '[m]aster process /usr/sbin/nginx'") == "1"
@@ -151,56 +160,62 @@ def test_who_restarts_nginx_in_vain_meets_closed_ports_soon(edge: Edge, client: 
     assert "mcp_edge_pause" not in edge.run("nft list tables")
 
 
-def test_settings_and_secrets_are_others(one: Edge) -> None:
-    process = one.process()
-    with one.loaded() as report:
-        one.change(
+def test_settings_and_secrets_are_others(edge: Edge) -> None:
+    process = edge.process()
+    with edge.loaded() as report:
+        edge.change(
             DEPLOY, mcp_app_secrets={"codeintel_shared_key": "the key that the tests go on with"}
         )
     nothing_lost(report)
-    assert one.process() != process
-    assert one.settled()
+    assert edge.process() != process
+    assert edge.settled()
 
-    status, said = one.play(DEPLOY, mcp_app_secrets={"another": "secret"})
-    assert status != 0
-    assert "not given any more: another, codeintel_shared_key. Run the playbook" in said
-    assert "changed=0" in said
+    for given, names in (
+        ({"mcp_app_secrets": {"another": "secret"}}, "another, codeintel_shared_key"),
+        ({"mcp_app_asgi": "codeintel.other:app"}, "codeintel.asgi:app, codeintel.other:app"),
+    ):
+        status, said = edge.play(DEPLOY, **given)
+        assert status != 0
+        assert f"not given any more: {names}. Run the playbook" in said
+        assert "changed=0" in said
 
 
-def test_logs_are_rotated(one: Edge) -> None:
-    log = "/var/log/nginx/codeintel.log"
-    before = one.run(f"stat -c %i {log}")
-    with one.loaded() as report:
-        one.run("logrotate --force /etc/logrotate.d/nginx; journalctl --rotate")
-        assert one.run(f"stat -c %i {log}") != before
-        assert until(one.host, f"[ -s {log} ]", 30)
+def test_logs_are_rotated(edge: Edge) -> None:
+    log = f"/var/log/nginx/codeintel{'' if edge.terminating else '-stream'}.log"
+    before = edge.run(f"stat -c %i {log}")
+    with edge.loaded() as report:
+        edge.run("logrotate --force /etc/logrotate.d/nginx; journalctl --rotate")
+        assert edge.run(f"stat -c %i {log}") != before
+        assert until(edge.host, f"[ -s {log} ]", 30)
     nothing_lost(report)
 
 
-def test_an_index_is_another(one: Edge) -> None:
-    process = one.process()
-    index = one.run("ls /var/lib/codeintel-index/indexes/lab.*.sqlite")
-    before = one.run(f"stat -c %i {index}")
-    one.run("echo '# another line' >> /usr/lib/python3.13/this.py")
-    with one.loaded() as report:
-        one.run("systemctl start codeintel-index@lab.service")
+def test_an_index_is_another(edge: Edge) -> None:
+    process = edge.process()
+    index = edge.run("ls /var/lib/codeintel-index/indexes/lab.*.sqlite")
+    before = edge.run(f"stat -c %i {index}")
+    edge.run("echo '# another line' >> /usr/lib/python3.13/this.py")
+    with edge.loaded() as report:
+        edge.run("systemctl start codeintel-index@lab.service")
     nothing_lost(report)
-    assert one.run(f"stat -c %i {index}") != before
-    assert one.process() == process
+    assert edge.run(f"stat -c %i {index}") != before
+    assert edge.process() == process
 
 
 def test_a_reboot(edge: Edge, curl: Curl) -> None:
     """All comes back by itself: the service, what leads to it, and whom it keeps off."""
+    edge.change(SITE)
     edge.run("fail2ban-client set mcp-codeintel banip 203.0.113.9")
     rules = edge.run("ip rule; ip -6 rule")
     began = time.monotonic()
     restart(edge)
     for protocol in ("h1", "h2", "h3"):
         assert curl(f"https://{edge.domain}/api/readyz", protocol=protocol).status == 200
-    print(f"{time.monotonic() - began:.1f} s from the order to the last answer")
+    took = f"{time.monotonic() - began:.1f} s from the order to the last answer\n"
+    KEPT.mkdir(parents=True, exist_ok=True)
+    (KEPT / f"reboot-{edge.name}.txt").write_text(took)
     assert edge.run("ip rule; ip -6 rule") == rules
     assert until(edge.host, "fail2ban-client status mcp-codeintel | grep -q 203.0.113.9", 30)
     assert "203.0.113.9" in edge.run("nft list ruleset")
     edge.run("fail2ban-client unban 203.0.113.9")
-    edge.change(SITE)
     assert "changed=0" in edge.change(SITE)
