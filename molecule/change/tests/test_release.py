@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from changing import DEPLOY, ROLLBACK, SITE, Edge, another_app, nothing_lost
@@ -13,6 +15,18 @@ LOCK = str(ROOT / "app/requirements.lock")
 
 def deploy(edge: Edge, app: Path, **variables: object) -> tuple[int, str]:
     return edge.play(DEPLOY, mcp_app_location=str(app), mcp_app_lock=LOCK, **variables)
+
+
+@contextlib.contextmanager
+def offline(edge: Edge) -> Iterator[None]:
+    """Have a host reach nobody but its neighbours, who asks it among them."""
+    way = edge.run("ip route show default")
+    assert way
+    edge.run("ip route del default")
+    try:
+        yield
+    finally:
+        edge.run(f"ip route add {way}")
 
 
 def test_a_release_comes_and_goes(edge: Edge, tmp_path: Path, curl: Curl) -> None:
@@ -27,7 +41,7 @@ def test_a_release_comes_and_goes(edge: Edge, tmp_path: Path, curl: Curl) -> Non
     assert after != before
     assert "987654" in edge.run("cat /etc/codeintel/environment")
 
-    with edge.loaded() as report:
+    with edge.loaded() as report, offline(edge):
         began = time.monotonic()
         edge.change(ROLLBACK)
         assert time.monotonic() - began < 30
