@@ -36,7 +36,7 @@ def test_a_release_comes_and_goes(edge: Edge, tmp_path: Path, curl: Curl) -> Non
         many = {"CODEINTEL_RATE_LIMIT": "987654/minute"}
         status, said = deploy(edge, another_app(tmp_path / "app"), mcp_app_settings=many)
     assert status == 0, said[-3000:]
-    nothing_lost(report)
+    nothing_lost(report, within=edge.hand_over)
     after = edge.release()
     assert after != before
     assert "987654" in edge.run("cat /etc/codeintel/environment")
@@ -45,7 +45,7 @@ def test_a_release_comes_and_goes(edge: Edge, tmp_path: Path, curl: Curl) -> Non
         began = time.monotonic()
         edge.change(ROLLBACK)
         assert time.monotonic() - began < 30
-    nothing_lost(report)
+    nothing_lost(report, within=edge.hand_over)
     assert edge.release() == before
     assert "987654" not in edge.run("cat /etc/codeintel/environment")  # with the settings of then
 

@@ -166,7 +166,7 @@ def test_settings_and_secrets_are_others(edge: Edge) -> None:
         edge.change(
             DEPLOY, mcp_app_secrets={"codeintel_shared_key": "the key that the tests go on with"}
         )
-    nothing_lost(report)
+    nothing_lost(report, within=edge.hand_over)
     assert edge.process() != process
     assert edge.settled()
 
