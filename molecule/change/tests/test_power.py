@@ -56,7 +56,7 @@ def indexing(edge: Edge, _folder: Path) -> Iterator[UnderWay]:
 
 WORK: tuple[tuple[Callable[[Edge, Path], AbstractContextManager[UnderWay]], float], ...] = (
     (deploying, 25),
-    (renewing, 3),
+    (renewing, 1.5),
     (indexing, 8),
 )  # and how many seconds each takes
 
