@@ -152,6 +152,16 @@ def test_what_is_as_configured_stays(host: Host, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr() == ("", "")
 
 
+def test_the_service_may_read_it_whatever_the_umask(host: Host) -> None:
+    before = os.umask(0o077)
+    try:
+        host.configure("B")
+        assert host.converge() == 0
+    finally:
+        os.umask(before)
+    assert (host.state / "notes/2").stat().st_mode & 0o777 == 0o755
+
+
 def is_locked(folder: Path) -> bool:
     opened = os.open(folder, os.O_RDONLY)
     try:

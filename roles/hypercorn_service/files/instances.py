@@ -112,7 +112,8 @@ class Service:
         folder, scratch = self.state / instance, self.state / f".{instance}"
         for path in (scratch, folder):
             shutil.rmtree(path, ignore_errors=True)
-        scratch.mkdir(mode=0o755)
+        scratch.mkdir()
+        scratch.chmod(0o755)  # whatever the umask of who runs this
         for place, text in content.items():
             file = UNITS / self.unit(instance) if place == UNIT else scratch / place
             if place == VENV:
