@@ -74,7 +74,7 @@ def cut_at_all_points(edge: Edge, folder: Path) -> None:
         assert "changed=0" in edge.change(SITE)
 
 
-@pytest.mark.timeout(300 + 150 * POINTS)
+@pytest.mark.timeout(600 + 150 * POINTS)
 def test_the_power_is_cut(tmp_path: Path) -> None:
     """Of both hosts, each by itself; each serves again before the next time."""
     edges = [Edge(name, connect(name)) for name in HOSTS]
