@@ -29,10 +29,20 @@ def _belongs(name: str) -> bool:
 
 
 def pack(root: Path, target: IO[bytes]) -> None:
-    """Write the project's files to the target as tar: content and executable bit, nothing else."""
+    """Write the project's files to the target as tar: content and executable bit, nothing else.
+
+    Their folders are in it too: those that tar itself makes are left to the umask of who unpacks.
+    """
+    folders: set[Path] = set()
     with tarfile.open(fileobj=target, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for path in sources(root):
-            entry = tarfile.TarInfo(path.relative_to(root).as_posix())
+            name = path.relative_to(root)
+            for folder in sorted(set(name.parents) - folders - {Path()}):
+                folders.add(folder)
+                entry = tarfile.TarInfo(folder.as_posix())
+                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+                archive.addfile(entry)
+            entry = tarfile.TarInfo(name.as_posix())
             status = path.stat()
             entry.size = status.st_size
             entry.mode = 0o755 if status.st_mode & 0o100 else 0o644

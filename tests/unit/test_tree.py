@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -30,17 +31,29 @@ def packed(root: Path) -> bytes:
 
 def members(root: Path) -> dict[str, tarfile.TarInfo]:
     with tarfile.open(fileobj=io.BytesIO(packed(root))) as archive:
-        return {member.name: member for member in archive}
+        return {member.name: member for member in archive if not member.isdir()}
 
 
 def test_the_archive_holds_every_file_with_its_content(tmp_path: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(packed(write(tmp_path)))) as archive:
         content = {}
         for member in archive:
-            file = archive.extractfile(member)
-            assert file is not None
-            content[member.name] = file.read().decode()
+            if (file := archive.extractfile(member)) is not None:
+                content[member.name] = file.read().decode()
     assert content == FILES
+
+
+def test_folders_are_for_all_whatever_the_umask_of_who_unpacks_it(tmp_path: Path) -> None:
+    (tmp_path / "unpacked").mkdir()
+    subprocess.run(
+        ["sh", "-c", "umask 077; tar -xpC unpacked"],
+        cwd=tmp_path,
+        input=packed(write(tmp_path / "tree")),
+        check=True,
+    )
+    folders = [path for path in (tmp_path / "unpacked").rglob("*") if path.is_dir()]
+    assert len(folders) == 2
+    assert all(folder.stat().st_mode & 0o777 == 0o755 for folder in folders)
 
 
 def test_the_time_of_a_change_is_left_out(tmp_path: Path) -> None:
